@@ -1,0 +1,202 @@
+"""The assay, as a recipe: find the chip, measure what it can do, pretrain on it, say what came out."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from pippin.assay.findings import Findings, Metered, Request, SampleText, build_report
+from pippin.assay.microbenchmarks import (
+    Bandwidth,
+    MatmulRate,
+    Shape,
+    large_squares,
+    measure_matmul,
+    measure_memory_bandwidth,
+)
+from pippin.assay.references import reference_scores
+from pippin.assay.workload import Probe, choose_preset, draft_job, probe, steps_for
+from pippin.data.dataset import Dataset
+from pippin.data.tokenizer import decode
+from pippin.devices import MeterError, NoMeter, find_meter
+from pippin.errors import PippinError
+from pippin.job import Job
+from pippin.report.page import prepare, write_report
+from pippin.report.schema import Report
+from pippin.train.account import account
+from pippin.train.ledger import read_ledger
+from pippin.train.loop import Trained, pretrain
+from pippin.train.metrics import read_metrics
+from pippin.train.observer import Observer
+from pippin.train.run import JOB, LEDGER, METRICS, RunFolder
+from pippin.train.sample import Sampler, Sampling
+from pippin.train.setup import Machine, find_machine, open_data
+from pippin.train.signals import Interrupted, StopRequest
+
+_DTYPES = ("float32", "bfloat16", "float16")
+_PROBE_SECONDS = 4.0
+_SAMPLING = Sampling(max_tokens=160, temperature=0.8, top_p=0.95, seed=0)
+_PROMPT_TOKENS = 8
+# A validation in mid-run is worth a tenth of the run's time, not more.
+_VALIDATION_SHARE = 0.1
+
+
+def default_folder(now: datetime.datetime) -> Path:
+    """`assays/` and the local date and time."""
+    return Path("assays") / now.strftime("%Y-%m-%d-%H%M%S")
+
+
+def check(request: Request) -> None:
+    """Refuses times and prices that make no sense.
+
+    Raises:
+        PippinError: names the option.
+    """
+    if not 0 < request.minutes < float("inf"):
+        raise PippinError(f"{request.minutes} is not a time above 0", where="--minutes")
+    price = request.price_per_hour
+    if price is not None and not 0 <= price < float("inf"):
+        raise PippinError(f"{price} is not a price from 0 up", where="--price-per-hour")
+
+
+def assay(
+    request: Request, out: Path, observer: Observer | None = None, *, begun: float | None = None
+) -> Report:
+    """Assays the chip at hand and writes `report.json` and `report.html` beside the run's own files.
+
+    Args:
+        request: what to do.
+        out: a new or empty folder.
+        observer: told of progress.
+        begun: Unix time from which wall time counts; a command gives its process's start.
+
+    Raises:
+        PippinError: the folder holds something, the corpus cannot be used, the time is too short, or
+            the training failed.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    check(request)
+    observer = observer or Observer()
+    with StopRequest() as stop, RunFolder(out, None, begun=begun) as run:
+        ledger = run.ledger
+        with ledger.span("restart", "device"):
+            machine = find_machine()
+            preset, why = choose_preset(request.model, machine)
+            draft = draft_job(preset, request.data, request.seed)
+        with ledger.span("data", "corpus"):
+            dataset = open_data(draft, observer)
+        _leave_if_asked(stop)
+        with ledger.span("evaluation", "microbenchmarks"):
+            rates, bandwidth = _microbenchmarks(draft, machine, observer)
+        _leave_if_asked(stop)
+        observer.phase("compiling, and timing a few steps")
+        with ledger.span("compile", "compile and probe"):
+            probed = probe(draft, machine, dataset, seconds=_PROBE_SECONDS, warn=observer.warn)
+        _leave_if_asked(stop)
+        run.begin(_plan(request, preset, probed, dataset))
+        before = ledger.now()
+        trained, energy = _train(run, machine, dataset, probed, observer, stop)
+        train_seconds = ledger.now() - before
+        with ledger.span("evaluation", "reference compressors and counts"):
+            references = reference_scores(dataset, observer)
+        with ledger.span("evaluation", "sample"):
+            text = _sample(run.job, trained, dataset, observer)
+        observer.phase("writing the report")
+        with ledger.span("evaluation", "report"):
+            prepare()
+    # The ledger is closed: what it adds up to is what the report says.
+    spans = read_ledger(out / LEDGER)
+    report = build_report(
+        Findings(
+            request=request,
+            machine=machine,
+            job=run.job,
+            preset=preset,
+            preset_reason=why,
+            dataset=dataset,
+            account=account(spans),
+            spans=spans,
+            metrics=read_metrics(out / METRICS),
+            rates=rates,
+            bandwidth=bandwidth,
+            references=references,
+            sample=text,
+            summary=trained.summary,
+            energy=energy,
+            train_seconds=train_seconds,
+        )
+    )
+    write_report(report, out)
+    return report
+
+
+def _leave_if_asked(stop: StopRequest) -> None:
+    if stop.requested:
+        raise Interrupted(stop.requested, "stopped before the training began; there is nothing to keep")
+
+
+def _microbenchmarks(draft: Job, machine: Machine, observer: Observer) -> tuple[list[MatmulRate], Bandwidth]:
+    """Rates of large squares in every dtype, of the model's own shapes in the compute dtype; bandwidth."""
+    observer.phase("measuring matrix products and memory")
+
+    def tell(done: int, total: int, _: str) -> None:
+        observer.progress(done, total)
+
+    shape, rows = draft.shape, draft.tokens_per_step
+    own: list[Shape] = [(rows, shape.d_model, shape.ffn_dim), (rows, shape.d_model, shape.vocab_size)]
+    rates = measure_matmul(_DTYPES, large_squares(), progress=tell)
+    rates += measure_matmul([machine.choices.compute_dtype], own, progress=tell)
+    return rates, measure_memory_bandwidth()
+
+
+def _plan(request: Request, preset: str, probed: Probe, dataset: Dataset) -> Job:
+    """The job with as many steps as the time holds, so that its schedule ends with the time."""
+    seconds = 60 * request.minutes
+    steps = steps_for(seconds, probed.step_seconds)
+    # Windows overlap by half: each brings half a sequence of new tokens.
+    advance = probed.program.job.train.sequence_length / 2
+    validation = dataset.manifest.splits.validation.tokens / advance * probed.window_seconds
+    halfway = -(-steps // 2) if validation < _VALIDATION_SHARE * seconds else None
+    return draft_job(
+        preset,
+        request.data,
+        request.seed,
+        steps=steps,
+        batch_size=probed.batch_size,
+        evaluate_every_steps=halfway,
+    )
+
+
+def _train(
+    run: RunFolder, machine: Machine, dataset: Dataset, probed: Probe, observer: Observer, stop: StopRequest
+) -> tuple[Trained, Metered]:
+    """Pretrains, with the energy meter running where there is one."""
+    meter = find_meter(machine.chip.platform)
+    try:
+        trained = pretrain(run, machine, dataset, probed.program, observer, stop)
+        if isinstance(meter, NoMeter):
+            return trained, Metered(None, None, None, meter.reason)
+        try:
+            return trained, Metered(meter.read_joules(), meter.name, meter.scope, "")
+        except MeterError as error:
+            return trained, Metered(None, None, None, str(error))
+    except Interrupted as interrupted:
+        raise Interrupted(
+            interrupted.signal_number,
+            f"stopped and saved, without a report; `pippin train {run.path / JOB} --out {run.path}` goes on "
+            "with the training",
+        ) from interrupted
+    finally:
+        if not isinstance(meter, NoMeter):
+            meter.close()
+
+
+def _sample(job: Job, trained: Trained, dataset: Dataset, observer: Observer) -> SampleText:
+    """Lets the model go on from the first words of a held-out document."""
+    observer.phase("writing a sample")
+    tokenizer = dataset.tokenizer()
+    prompt = decode(tokenizer, next(dataset.documents("validation"))[:_PROMPT_TOKENS])
+    assert trained.state is not None
+    sampler = Sampler(job, trained.state["parameters"], tokenizer)
+    text = "".join(sampler.stream(prompt, _SAMPLING))
+    return SampleText(prompt, text, _SAMPLING.temperature, _SAMPLING.top_p, _SAMPLING.seed)

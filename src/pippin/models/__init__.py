@@ -1,0 +1,1 @@
+"""Architectures as plain pytrees, their configuration, counts and decoding."""

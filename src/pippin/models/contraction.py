@@ -1,0 +1,42 @@
+"""Products of two arrays that accumulate in float32, forward and backward."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def contract(equation: str, a: Array, b: Array) -> Array:
+    """`einsum(equation, a, b)` with a float32 result, whatever the operands' type.
+
+    The derivative rounds the incoming gradient to the operands' type before it multiplies, so that the
+    backward products run at the same rate as the forward ones; plain differentiation would multiply
+    float32 by bfloat16, for which matrix units have no path.
+
+    Args:
+        equation: two operands, each index of which stands in the other operand or in the result.
+        a: first operand.
+        b: second operand, of the same type.
+    """
+    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
+
+
+def _forward(equation: str, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
+    return contract(equation, a, b), (a, b)
+
+
+def _backward(equation: str, residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    a, b = residuals
+    operands, result = equation.split("->")
+    first, second = operands.split(",")
+    gradient = gradient.astype(a.dtype)
+    gradient_a = jnp.einsum(f"{result},{second}->{first}", gradient, b, preferred_element_type=jnp.float32)
+    gradient_b = jnp.einsum(f"{first},{result}->{second}", a, gradient, preferred_element_type=jnp.float32)
+    return gradient_a.astype(a.dtype), gradient_b.astype(b.dtype)
+
+
+contract.defvjp(_forward, _backward)

@@ -1,0 +1,129 @@
+"""The decoder as pure functions of a plain pytree of parameters.
+
+What depends on the machine (attention, whether layers are scanned or unrolled, the compute type) is
+handed in. Shapes: B batch, S sequence, E model width, H heads, K key-value heads, D head width,
+F feed-forward width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from pippin.models.attention import Attention
+from pippin.models.config import ModelConfig
+from pippin.models.contraction import contract
+
+Parameters = dict[str, Any]
+# Turns queries, keys and values of one layer into mixed values, with a record to keep beside them.
+Attend = Callable[[Array, Array, Array], tuple[Array, Any]]
+
+
+def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
+    """Root-mean-square norm over the last dimension, computed in float32."""
+    wide = x.astype(jnp.float32)
+    inverse = lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
+    return (wide * inverse * scale).astype(x.dtype)
+
+
+def rotary_angles(positions: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
+    """Cosine and sine (..., D / 2), float32, for int32 positions (...)."""
+    exponents = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
+    angles = positions[..., None].astype(jnp.float32) * theta**-exponents
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x_BSHD: Array, angles: tuple[Array, Array]) -> Array:
+    """Rotary embedding in the half-split form that Hugging Face's Llama uses."""
+    cosine, sine = (angle[..., None, :] for angle in angles)
+    first, second = jnp.split(x_BSHD.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return turned.astype(x_BSHD.dtype)
+
+
+def attention_layer(
+    x_BSE: Array, layer: Parameters, angles: tuple[Array, Array], config: ModelConfig, attend: Attend
+) -> tuple[Array, Any]:
+    """Norm, projections, attention; returns what is added to the residual stream."""
+    dtype = x_BSE.dtype
+    h_BSE = rms_norm(x_BSE, layer["attention_norm"], config.norm_epsilon)
+
+    def project(name: str) -> Array:
+        return contract("bse,ehd->bshd", h_BSE, layer[name].astype(dtype)).astype(dtype)
+
+    mixed, kept = attend(rotate(project("query"), angles), rotate(project("key"), angles), project("value"))
+    return contract("bshd,hde->bse", mixed, layer["output"].astype(dtype)).astype(dtype), kept
+
+
+def feed_forward(x_BSE: Array, layer: Parameters, config: ModelConfig) -> Array:
+    """Norm and SwiGLU; returns what is added to the residual stream."""
+    dtype = x_BSE.dtype
+    h_BSE = rms_norm(x_BSE, layer["ffn_norm"], config.norm_epsilon)
+    gate = contract("bse,ef->bsf", h_BSE, layer["gate"].astype(dtype))
+    up = contract("bse,ef->bsf", h_BSE, layer["up"].astype(dtype))
+    return contract(
+        "bsf,fe->bse", (jax.nn.silu(gate) * up).astype(dtype), layer["down"].astype(dtype)
+    ).astype(dtype)
+
+
+def block(
+    x_BSE: Array, layer: Parameters, angles: tuple[Array, Array], config: ModelConfig, attend: Attend
+) -> tuple[Array, Any]:
+    """One layer."""
+    mixed, kept = attention_layer(x_BSE, layer, angles, config, attend)
+    x_BSE = x_BSE + mixed
+    return x_BSE + feed_forward(x_BSE, layer, config), kept
+
+
+def hidden_states(
+    parameters: Parameters,
+    tokens_BS: Array,
+    segments_BS: Array,
+    config: ModelConfig,
+    *,
+    attention: Attention,
+    compute_dtype: Any = jnp.float32,
+    scan_layers: bool = True,
+) -> Array:
+    """Runs the decoder up to its final norm.
+
+    Args:
+        parameters: as `models.parameters` describes, float32.
+        tokens_BS: int32 token ids.
+        segments_BS: int32 document number of each token; attention stays within a document.
+        config: the shape.
+        attention: one of `models.attention.BACKENDS`.
+        compute_dtype: the type of activations and of both sides of every product.
+        scan_layers: one compiled layer in a loop, or every layer written out.
+
+    Returns:
+        (B, S, E) in `compute_dtype`.
+    """
+    angles = rotary_angles(
+        jnp.arange(tokens_BS.shape[1], dtype=jnp.int32), config.head_dim, config.rope_theta
+    )
+
+    def attend(q: Array, k: Array, v: Array) -> tuple[Array, None]:
+        return attention(q, k, v, segments_BS), None
+
+    def body(x: Array, layer: Parameters) -> tuple[Array, None]:
+        return block(x, layer, angles, config, attend)
+
+    x_BSE = parameters["embedding"][tokens_BS].astype(compute_dtype)
+    x_BSE, _ = lax.scan(body, x_BSE, parameters["layers"], unroll=1 if scan_layers else config.num_layers)
+    return rms_norm(x_BSE, parameters["final_norm"], config.norm_epsilon)
+
+
+def head_matrix(parameters: Parameters) -> Array:
+    """The (V, E) matrix of the language-model head: the embedding itself where they are tied."""
+    head: Array = parameters["head"] if "head" in parameters else parameters["embedding"]
+    return head
+
+
+def logits(parameters: Parameters, hidden_BSE: Array) -> Array:
+    """Scores of the next token, (B, S, V) float32."""
+    return contract("bse,ve->bsv", hidden_BSE, head_matrix(parameters).astype(hidden_BSE.dtype))

@@ -1,0 +1,117 @@
+"""Cross-entropy over the vocabulary, a few hundred tokens at a time.
+
+The logits of a whole batch are the largest array of a small model's step, and reading them several times
+takes longer than computing them. Here a chunk of tokens goes from hidden state to loss, and to its part
+of the gradients, while its logits are still in cache; no (B, S, V) array ever exists.
+
+Shapes: B batch, S sequence, E model width, V vocabulary, N chunks, C tokens of each row in a chunk.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from pippin.models.contraction import contract
+
+# Tokens whose logits are held at once: measured on two cores with a vocabulary of 8,192, see
+# docs/performance.md. Accelerators want more rows at a time than this, hence the larger of the two.
+_CHUNK_TOKENS = 512
+
+
+def token_losses(hidden_BSE: Array, head_VE: Array, targets_BS: Array) -> Array:
+    """Cross-entropy of each token in nats, (B, S) float32. Not meant to be differentiated."""
+
+    def body(carry: None, chunk: tuple[Array, Array]) -> tuple[None, Array]:
+        losses, _, _ = _losses(*chunk, head_VE.astype(hidden_BSE.dtype))
+        return carry, losses
+
+    _, losses_NBC = lax.scan(body, None, (_chunks(hidden_BSE), _chunks(targets_BS)))
+    return _join(losses_NBC)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def mean_loss(hidden_BSE: Array, head_VE: Array, targets_BS: Array, z_loss: float) -> tuple[Array, Array]:
+    """What training minimises, and the mean cross-entropy in it.
+
+    Args:
+        hidden_BSE: the decoder's output, in the compute type.
+        head_VE: the head's matrix, float32.
+        targets_BS: int32 ids of the next tokens.
+        z_loss: weight of the mean squared log-partition (PaLM, arXiv 2204.02311, section 5).
+
+    Returns:
+        The objective and the mean cross-entropy in nats a token, float32 scalars. Only the objective
+        passes a gradient on.
+    """
+    value, _ = _forward(hidden_BSE, head_VE, targets_BS, z_loss)
+    return value
+
+
+def _forward(
+    hidden_BSE: Array, head_VE: Array, targets_BS: Array, z_loss: float
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """The losses, with the objective's gradients by hidden state and head computed on the way."""
+    count = targets_BS.size
+    head = head_VE.astype(hidden_BSE.dtype)
+
+    def body(gradient_VE: Array, chunk: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
+        hidden, targets = chunk
+        losses, log_partition, logits = _losses(hidden, targets, head)
+        probabilities = jnp.exp(logits - log_partition[..., None])
+        pull = (1 + 2 * z_loss * log_partition)[..., None] * probabilities
+        by_logits = ((pull - _is_target(logits, targets)) / count).astype(hidden.dtype)
+        by_hidden = contract("bcv,ve->bce", by_logits, head).astype(hidden.dtype)
+        return gradient_VE + contract("bcv,bce->ve", by_logits, hidden), (losses, log_partition, by_hidden)
+
+    zero = jnp.zeros(head_VE.shape, jnp.float32)
+    chunks = (_chunks(hidden_BSE), _chunks(targets_BS))
+    by_head_VE, (losses, log_partition, by_hidden_NBCE) = lax.scan(body, zero, chunks)
+    loss = jnp.mean(losses)
+    objective = loss + z_loss * jnp.mean(log_partition**2)
+    return (objective, loss), (_join(by_hidden_NBCE), by_head_VE)
+
+
+def _backward(
+    z_loss: float, gradients: tuple[Array, Array], cotangents: tuple[Array, Array]
+) -> tuple[Array, Array, None]:
+    by_hidden, by_head = gradients
+    scale = cotangents[0]
+    return (by_hidden * scale).astype(by_hidden.dtype), by_head * scale, None
+
+
+mean_loss.defvjp(_forward, _backward)
+
+
+def _losses(hidden_BCE: Array, targets_BC: Array, head_VE: Array) -> tuple[Array, Array, Array]:
+    """Losses and log-partitions (B, C), and the logits (B, C, V) they come from, all float32.
+
+    The target's score is picked with a comparison rather than a gather.
+    """
+    logits = contract("bce,ve->bcv", hidden_BCE, head_VE)
+    log_partition = jax.nn.logsumexp(logits, axis=-1)
+    target_score = jnp.sum(logits * _is_target(logits, targets_BC), axis=-1)
+    return log_partition - target_score, log_partition, logits
+
+
+def _is_target(logits_BCV: Array, targets_BC: Array) -> Array:
+    vocabulary = lax.broadcasted_iota(jnp.int32, logits_BCV.shape, logits_BCV.ndim - 1)
+    return (vocabulary == targets_BC[..., None]).astype(logits_BCV.dtype)
+
+
+def _chunks(array_BS: Array) -> Array:
+    """Splits (B, S, ...) along the sequence into (N, B, C, ...), so that a sharded batch stays sharded."""
+    rows, length = array_BS.shape[:2]
+    wanted = max(1, _CHUNK_TOKENS // rows)
+    size = max(size for size in range(1, min(wanted, length) + 1) if length % size == 0)
+    split = array_BS.reshape(rows, length // size, size, *array_BS.shape[2:])
+    return jnp.moveaxis(split, 1, 0)
+
+
+def _join(array_NBC: Array) -> Array:
+    """Undoes `_chunks`."""
+    joined = jnp.moveaxis(array_NBC, 0, 1)
+    return joined.reshape(joined.shape[0], -1, *joined.shape[3:])

@@ -1,0 +1,57 @@
+"""Named shapes from about 3 M to 8 B parameters.
+
+The `pippin-*` shapes are ours: their vocabulary follows the job's tokenizer, heads are 64 wide (32 in
+the smallest), and the feed-forward width is about 8/3 of the model's, rounded to a multiple of 64.
+Published shapes name their source.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pippin.errors import PippinError, nearest
+
+
+def _shape(
+    d_model: int, num_layers: int, num_heads: int, num_kv_heads: int, ffn_dim: int, **more: Any
+) -> dict[str, Any]:
+    return {
+        "d_model": d_model,
+        "num_layers": num_layers,
+        "num_heads": num_heads,
+        "num_kv_heads": num_kv_heads,
+        "ffn_dim": ffn_dim,
+        **more,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "pippin-3m": _shape(192, 4, 6, 2, 512),
+    "pippin-5m": _shape(256, 4, 4, 2, 704),
+    "pippin-10m": _shape(320, 6, 5, 5, 896),
+    "pippin-30m": _shape(512, 8, 8, 4, 1408),
+    "pippin-125m": _shape(768, 16, 12, 4, 2048),
+    "pippin-350m": _shape(1024, 24, 16, 8, 2816),
+    "pippin-1b": _shape(2048, 20, 32, 8, 5632),
+    "pippin-3b": _shape(3072, 26, 48, 8, 8192),
+    # Llama 3.1 8B: arXiv 2407.21783, table 3, and the published configuration file (rope_theta 500,000).
+    "llama3.1-8b": _shape(
+        4096, 32, 32, 8, 14336, vocab_size=128_256, tie_embeddings=False, rope_theta=500_000.0
+    ),
+}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The fields of a named shape; without `vocab_size` where that follows the tokenizer.
+
+    Raises:
+        PippinError: no preset has this name.
+    """
+    if name not in PRESETS:
+        close = nearest(name, PRESETS)
+        raise PippinError(
+            f"no preset named '{name}'",
+            where="model.preset",
+            fix=f"did you mean '{close}'?" if close else f"known: {', '.join(PRESETS)}",
+        )
+    return dict(PRESETS[name])

@@ -1,0 +1,1 @@
+"""The report of one assay: `schema` is its contract, `page` makes the self-contained HTML page."""

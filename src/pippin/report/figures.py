@@ -1,0 +1,189 @@
+"""The report's figures: each a drawing in two sizes, what it shows in words, and its numbers as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pippin.report import plots
+from pippin.report.schema import Report
+from pippin.report.svg import Canvas, render
+from pippin.report.units import bits, count, duration, percent, si, significant
+
+_TABLE_ROWS = 40  # of a curve; all points are in report.json
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page; `wide` and `narrow` are SVG elements of the same drawing."""
+
+    key: str
+    title: str
+    finding: str
+    note: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    wide: str
+    narrow: str
+
+
+@dataclass(frozen=True)
+class _Words:
+    title: str
+    finding: str
+    note: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def make_figures(report: Report) -> list[Figure]:
+    """All figures, in the order of the page."""
+    held_out_height = plots.held_out_height
+    return [
+        _figure(
+            report,
+            "training",
+            _training,
+            plots.draw_training,
+            lambda narrow: plots.training_height(report, narrow),
+        ),
+        _figure(
+            report, "held-out", _held_out, plots.draw_held_out, lambda narrow: held_out_height(report, narrow)
+        ),
+        _figure(report, "time", _time, plots.draw_time, plots.time_height),
+        _figure(report, "throughput", _throughput, plots.draw_throughput, plots.throughput_height),
+        _figure(report, "matmul", _matmul, plots.draw_matmul, lambda narrow: plots.matmul_height(report)),
+    ]
+
+
+def _figure(
+    report: Report,
+    key: str,
+    words: Callable[[Report], _Words],
+    draw: Callable[[Report, Canvas], None],
+    height: Callable[[bool], float],
+) -> Figure:
+    def drawing(narrow: bool) -> str:
+        width = plots.NARROW_PX if narrow else plots.WIDE_PX
+        name = f"{key}-{'narrow' if narrow else 'wide'}"
+        return render(name, width, height(narrow), lambda canvas: draw(report, canvas), narrow=narrow)
+
+    said = words(report)
+    return Figure(
+        key, said.title, said.finding, said.note, said.columns, said.rows, drawing(False), drawing(True)
+    )
+
+
+def _training(report: Report) -> _Words:
+    last = report.losses[-1]
+    width = plots.smoothing_width(report)
+    end = plots.running_mean([point.loss for point in report.losses], width)[-1]
+    finding = (
+        f"Over {count(report.tokens)} tokens the training loss went from "
+        f"{significant(report.losses[0].loss)} to {significant(end)} nats per token"
+    )
+    if report.validations:
+        scores = [bits(point.bits_per_byte) for point in report.validations]
+        finding += f", and bits per byte on validation text from {scores[0]} to {scores[-1]}"
+    note = "Thin line: each step. " if width > 1 else ""
+    note += f"Thick line: running mean of {width} points." if width > 1 else "Each step."
+    if not report.validations:
+        note += " The run had no validation on its way."
+    scored = {point.step: bits(point.bits_per_byte) for point in report.validations}
+    thin = max(1, -(-len(report.losses) // _TABLE_ROWS))
+    shown = {point.step: point for point in report.losses[::thin]} | {last.step: last}
+    rows = [
+        (f"{step:,}", f"{point.tokens:,}", significant(point.loss, 4), scored.get(step, ""))
+        for step, point in shown.items()
+    ]
+    rows += [
+        (f"{point.step:,}", f"{point.tokens:,}", "", bits(point.bits_per_byte))
+        for point in report.validations
+        if point.step not in shown
+    ]
+    rows.sort(key=lambda row: int(row[0].replace(",", "")))
+    columns = ("Step", "Tokens", "Loss, nats/token", "Validation, bits/byte")
+    return _Words("Learning", finding + ".", note, columns, rows)
+
+
+def _held_out(report: Report) -> _Words:
+    held_out = report.held_out
+    better = held_out.fewer_bits_than_xz
+    finding = (
+        f"On {si(held_out.utf8_bytes, 'B')} of text it never saw the model needs "
+        f"{bits(held_out.bits_per_byte)} bits per byte, {percent(abs(better))} "
+        f"{'fewer' if better >= 0 else 'more'} than xz -9."
+    )
+    rows = [
+        (name, bits(score), f"{score / held_out.xz_bits_per_byte:.2f}")
+        for name, score in plots.held_out_scores(report)
+    ]
+    columns = ("Predictor", "Bits per byte", "Relative to xz -9")
+    note = held_out.meaning
+    if held_out.xz_primed_bits_per_byte is not None:
+        note += " Primed: xz has read the training text first."
+    if held_out.unigram_bits_per_byte is not None or held_out.trigram_bits_per_byte is not None:
+        note += " Counts: tables of one or three tokens in a row, made from the training text."
+    return _Words("Held-out text", finding, note, columns, rows)
+
+
+def _time(report: Report) -> _Words:
+    seconds: dict[str, float] = report.seconds_by_category.model_dump()
+    total = sum(seconds.values()) or 1.0
+    rest = max((name for name in seconds if name != "step"), key=lambda name: seconds[name])
+    finding = (
+        f"{percent(report.goodput)} of {duration(report.wall_seconds)} went into training steps; "
+        f"next comes {plots.TIME_LABELS[rest]} with {duration(seconds[rest])}."
+    )
+    rows = [
+        (plots.TIME_LABELS[name], duration(value), percent(value / total)) for name, value in seconds.items()
+    ]
+    note = "Each second of the ledger is in exactly one category."
+    return _Words("Where the time went", finding, note, ("Category", "Time", "Share"), rows)
+
+
+def _throughput(report: Report) -> _Words:
+    windows = report.step_seconds.windows
+    rates = sorted(window.tokens_per_second for window in windows)
+    middle = plots.median(rates)
+    spread = (rates[-1] - rates[0]) / (middle or 1)
+    finding = (
+        f"The median of {len(windows)} windows is {significant(middle)} tokens/s; from the slowest to the "
+        f"fastest they span {percent(spread)} of it."
+    )
+    rows = [
+        (f"{window.start_step:,}", f"{window.stop_step:,}", significant(window.tokens_per_second))
+        for window in windows
+    ]
+    steps = report.step_seconds
+    note = f"One step took {si(steps.median, 's')} (10th to 90th percentile "
+    note += f"{si(steps.p10, 's')} to {si(steps.p90, 's')})."
+    columns = ("From step", "To before step", "Tokens/s")
+    return _Words("Throughput over the run", finding, note, columns, rows)
+
+
+def _matmul(report: Report) -> _Words:
+    finding = f"Training delivers {si(report.model_flops_per_second, 'FLOP/s')} of model arithmetic"
+    if report.measured_peak_share is not None:
+        finding += (
+            f", {percent(report.measured_peak_share)} of the highest matrix-product rate measured "
+            f"in {report.basis.measured_peak_dtype or report.basis.compute_dtype}"
+        )
+    rows = [
+        (
+            product.dtype,
+            plots.shape_label(product),
+            si(product.flops_per_second, "FLOP/s"),
+            si(product.low, "FLOP/s") if product.low is not None else "unknown",
+            si(product.high, "FLOP/s") if product.high is not None else "unknown",
+            f"{product.repeats:,}",
+        )
+        for products in plots.matmul_groups(report).values()
+        for product in products
+    ]
+    columns = ("Format", "m × k × n", "Rate", "Low", "High", "Repeats")
+    note = "A product of an m × k with a k × n matrix is m×k×n, and m³ where all are equal. "
+    if any(product.low is not None and product.high is not None for product in report.matmul):
+        note += "Thin lines: spread of the repeats. "
+    note += f"FLOP count: {report.basis.flop_definition}"
+    return _Words("Arithmetic", finding + ".", note, columns, rows)

@@ -1,0 +1,1 @@
+"""The pretraining engine: step, loop, optimiser, checkpoints, ledger, metrics, sampling from a run."""

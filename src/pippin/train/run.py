@@ -1,0 +1,149 @@
+"""A run's folder: one job, one writer, and the files that say what happened."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from pippin.data.dataset import Dataset
+from pippin.errors import PippinError, explained
+from pippin.job import Job, load_job
+from pippin.storage import read_json, write_atomic, write_json
+from pippin.train.ledger import Ledger
+from pippin.train.setup import Machine, versions
+
+JOB, RECORD, SUMMARY = "job.toml", "run.json", "summary.json"
+LEDGER, METRICS, CHECKPOINTS, TOKENIZER = "ledger.jsonl", "metrics.jsonl", "checkpoints", "tokenizer.json"
+_LOCK = ".lock"
+
+
+class RunFolder:
+    """An output folder, locked while it is open.
+
+    Args:
+        path: created where it is missing.
+        job: what runs in it. A folder with another job in it is refused and left as it is. None asks
+            for a new or empty folder; the job is then given to `begin` later.
+        begun: Unix time from which the ledger counts; a command gives its process's start.
+
+    Raises:
+        PippinError: it holds another job or other files, another process runs in it, or it cannot be
+            written.
+    """
+
+    def __init__(self, path: Path, job: Job | None, *, begun: float | None = None) -> None:
+        self.path = path
+        self._job = job
+        self._begun = time.time() if begun is None else begun
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            _refuse_other(self.path, self._job)
+            with explained(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+            self._lock(opening)
+            self.ledger = Ledger(self.path / LEDGER, begin=self._begun)
+            opening.callback(self.ledger.close)
+            if self._job:
+                self.begin(self._job)
+            self._closing = opening.pop_all()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._closing.__exit__(*details)
+
+    @property
+    def job(self) -> Job:
+        if self._job is None:
+            raise RuntimeError("the folder was opened without a job, and none has begun")
+        return self._job
+
+    def begin(self, job: Job) -> None:
+        """Writes the job into the folder, unless it is there."""
+        self._job = job
+        if not (self.path / JOB).exists():
+            write_atomic(self.path / JOB, job.to_toml())
+
+    def record(self, machine: Machine, dataset: Dataset) -> None:
+        """Writes down what this attempt runs on, beside the attempts before it.
+
+        Raises:
+            PippinError: the data are no longer those that the run began with.
+        """
+        path = self.path / RECORD
+        record = read_json(path) if path.exists() else {"data_sha256": dataset.sha256, "attempts": []}
+        if record["data_sha256"] != dataset.sha256:
+            raise PippinError(
+                f"the corpus '{self.job.data.corpus}' has changed since this run began",
+                where=self.path,
+                fix="restore the corpus, or choose another folder",
+            )
+        attempt = {
+            "started": self.ledger.now(),
+            "chip": asdict(machine.chip),
+            "rules": machine.rules.rule_name,
+            "choices": asdict(machine.choices),
+            "layout": {"devices": 1},
+            "run": self.job.run.model_dump(),
+            "versions": versions(),
+        }
+        record = {"job_hash": self.job.hash, **record, "attempts": [*record["attempts"], attempt]}
+        write_json(path, record)
+        if not (self.path / TOKENIZER).exists():
+            write_atomic(self.path / TOKENIZER, dataset.tokenizer().to_str())
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the finished run says of itself; None before that."""
+        path = self.path / SUMMARY
+        return read_json(path) if path.exists() else None
+
+    def _lock(self, opening: ExitStack) -> None:
+        with explained(self.path):
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        opening.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PippinError(
+                "another process is running in this folder",
+                where=self.path,
+                fix="wait for it, or choose another",
+            ) from error
+
+
+def process_start() -> float:
+    """Unix time at which this process began, imports included; good to 0.01 s on Linux.
+
+    There the age comes from the kernel's own clock: the boot time that other ways start from is rounded
+    to a second.
+    """
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return float(psutil.Process().create_time())
+    ticks = int(stat.read_text().rpartition(")")[2].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def _refuse_other(path: Path, job: Job | None) -> None:
+    with explained(path):
+        if not path.exists() or not any(entry.name != _LOCK for entry in path.iterdir()):
+            return
+    if job is None or not (path / JOB).exists():
+        what = "the folder holds a run already" if (path / JOB).exists() else "the folder holds other files"
+        raise PippinError(what, where=path, fix="choose a new or empty folder")
+    existing = load_job(path / JOB)
+    if existing.hash != job.hash:
+        raise PippinError(
+            f"the folder holds another job ({existing.hash[:12]}, this is {job.hash[:12]})",
+            where=path,
+            fix="choose another folder",
+        )

@@ -1,0 +1,91 @@
+"""From a job to what the loop needs: the data, the chip, its rules, the compiled program."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from pippin.catalog import Peak, Rules, find_chip, peak, select_rules
+from pippin.data.dataset import Dataset
+from pippin.data.shards import build
+from pippin.devices import Chip, detect
+from pippin.errors import PippinError
+from pippin.job import Job
+from pippin.models.counts import training_flops_per_token
+from pippin.train.observer import Observer
+from pippin.train.step import Choices
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The chip at hand, the rules that apply to it, and its rated peak where the catalog knows it."""
+
+    chip: Chip
+    rules: Rules
+    choices: Choices
+    peak: Peak | None
+
+    @property
+    def peak_flops_per_second(self) -> float | None:
+        """Rated dense peak of one device in the compute type, FLOP/s."""
+        return self.peak.tflops * 1e12 if self.peak else None
+
+
+def find_machine(job: Job | None = None) -> Machine:
+    """Detects the chip and picks its rules; the job's `[chip]` table overrides them."""
+    chip = detect()
+    rules = select_rules(
+        chip.platform, chip.simd, chip.cores, chip.memory_bytes, device_kind=chip.device_kind
+    )
+    jax.config.update("jax_default_prng_impl", rules.prng)
+    wanted = job.chip if job else None
+    choices = Choices(
+        compute_dtype=(wanted and wanted.compute_dtype) or rules.compute_dtype,
+        attention=(wanted and wanted.attention) or rules.attention,
+        scan_layers=rules.scan_layers if wanted is None or wanted.scan_layers is None else wanted.scan_layers,
+    )
+    known = find_chip(
+        chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
+    )
+    return Machine(chip, rules, choices, peak(known, choices.compute_dtype) if known else None)
+
+
+def open_data(job: Job, observer: Observer) -> Dataset:
+    """Builds or reopens the job's token shards.
+
+    Raises:
+        PippinError: no such corpus, nothing in it, or the tokenizer knows more tokens than the model.
+    """
+    data = job.data
+    dataset = build(
+        data.corpus,
+        vocab_size=data.vocab_size,
+        validation_fraction=data.validation_fraction,
+        tokenizer_path=data.tokenizer,
+        progress=observer.phase,
+    )
+    if dataset.vocab_size > job.shape.vocab_size:
+        raise PippinError(
+            f"{job.shape.vocab_size} is smaller than the tokenizer's {dataset.vocab_size} tokens",
+            where="model.vocab_size",
+            fix=f"leave it out, or set at least {dataset.vocab_size}",
+        )
+    return dataset
+
+
+def mfu(job: Job, machine: Machine, tokens_per_second: float) -> float | None:
+    """Model FLOP utilisation of the rated peak (one device); null where the peak is not known."""
+    rated = machine.peak_flops_per_second
+    flops = training_flops_per_token(job.shape, job.train.sequence_length)
+    return flops * tokens_per_second / rated if rated else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    packages = ("pippin", "jax", "jaxlib", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+    found: dict[str, Any] = {name: version(name) for name in packages}
+    return {"python": sys.version.split()[0], **found}

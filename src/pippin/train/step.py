@@ -1,0 +1,140 @@
+"""The compiled programs of a job: one training step, one evaluation step.
+
+They are compiled ahead of the first step, so that compile time is a span of its own, and depend neither
+on the number of steps nor on the schedule: a probe and the run it plans share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from pippin.job import Job
+from pippin.models import decoder
+from pippin.models.attention import attention_backend
+from pippin.models.loss import mean_loss, token_losses
+from pippin.models.parameters import initial_parameters
+from pippin.train.optimizer import make_optimizer
+
+State = dict[str, Any]  # {"parameters": pytree, "optimizer": optax state}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the chip rules, or the job's overrides, decided."""
+
+    compute_dtype: str
+    attention: str
+    scan_layers: bool
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step reports. `loss` is the mean cross-entropy in nats a token, before the update."""
+
+    loss: float
+    gradient_norm: float
+    finite: bool
+
+
+class Program:
+    """A job's step and evaluation, compiled for the device at hand.
+
+    Args:
+        job: what to train.
+        choices: how to run it on this chip.
+    """
+
+    def __init__(self, job: Job, choices: Choices) -> None:
+        self.job, self.choices = job, choices
+        self._optimizer = make_optimizer(job.train)
+        self._hidden = _forward(job, choices)
+        batch = (job.train.batch_size, job.train.sequence_length)
+        tokens = jax.ShapeDtypeStruct(batch, jnp.int32)
+        state = jax.eval_shape(self._start, jax.eval_shape(lambda: initial_parameters(job.shape, 0)))
+        rate = jax.ShapeDtypeStruct((), jnp.float32)
+        self._step = (
+            jax.jit(self._update, donate_argnums=0).lower(state, tokens, tokens, tokens, rate).compile()
+        )
+        weights = jax.ShapeDtypeStruct(batch, jnp.float32)
+        self._score = jax.jit(self._losses).lower(state["parameters"], tokens, tokens, weights).compile()
+
+    def initial_state(self) -> State:
+        """Parameters from the job's seed, made on the host, and an empty optimiser state."""
+        parameters = jax.device_put(initial_parameters(self.job.shape, self.job.train.seed))
+        state: State = jax.block_until_ready(jax.jit(self._start)(parameters))
+        return state
+
+    def step(
+        self, state: State, inputs: np.ndarray, targets: np.ndarray, segments: np.ndarray, rate: float
+    ) -> tuple[State, StepResult]:
+        """One update. `state` is consumed. A non-finite loss or gradient leaves its values unchanged.
+
+        Args:
+            state: from `initial_state`, a step or a checkpoint.
+            inputs, targets, segments: int32 (B, S).
+            rate: learning rate.
+        """
+        state, (loss, norm, finite) = self._step(state, inputs, targets, segments, np.float32(rate))
+        result = StepResult(float(loss), float(norm), bool(finite))
+        return jax.block_until_ready(state), result
+
+    def score(
+        self, parameters: Any, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """Sum of weighted losses in nats of each row, (B,) float32, one document a row."""
+        return np.asarray(self._score(parameters, inputs, targets, weights))
+
+    def _start(self, parameters: Any) -> State:
+        return {"parameters": parameters, "optimizer": self._optimizer.init(parameters)}
+
+    def _update(
+        self, state: State, inputs: Array, targets: Array, segments: Array, rate: Array
+    ) -> tuple[State, tuple[Array, Array, Array]]:
+        (_, loss), gradients = jax.value_and_grad(self._loss, has_aux=True)(
+            state["parameters"], inputs, targets, segments
+        )
+        norm = optax.global_norm(gradients)
+        updates, optimizer = self._optimizer.update(gradients, state["optimizer"], state["parameters"])
+        updates = jax.tree.map(lambda update: -rate * update, updates)
+        new = {"parameters": optax.apply_updates(state["parameters"], updates), "optimizer": optimizer}
+        # The old buffers are donated, so a bad update is dropped here, by a select, or not at all.
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        return jax.tree.map(lambda fresh, old: jnp.where(finite, fresh, old), new, state), (
+            loss,
+            norm,
+            finite,
+        )
+
+    def _loss(self, parameters: Any, inputs: Array, targets: Array, segments: Array) -> tuple[Array, Array]:
+        hidden = self._hidden(parameters, inputs, segments)
+        return mean_loss(hidden, decoder.head_matrix(parameters), targets, self.job.train.z_loss)
+
+    def _losses(self, parameters: Any, inputs: Array, targets: Array, weights: Array) -> Array:
+        hidden = self._hidden(parameters, inputs, jnp.zeros_like(inputs))
+        return jnp.sum(token_losses(hidden, decoder.head_matrix(parameters), targets) * weights, axis=-1)
+
+
+def _forward(job: Job, choices: Choices) -> Callable[[Any, Array, Array], Array]:
+    attention = attention_backend(choices.attention)
+    dtype = jnp.dtype(choices.compute_dtype)
+
+    def hidden(parameters: Any, tokens: Array, segments: Array) -> Array:
+        return decoder.hidden_states(
+            parameters,
+            tokens,
+            segments,
+            job.shape,
+            attention=attention,
+            compute_dtype=dtype,
+            scan_layers=choices.scan_layers,
+        )
+
+    return hidden

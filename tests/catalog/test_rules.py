@@ -1,0 +1,119 @@
+"""Which rule a chip gets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pippin.catalog import select_rules
+from pippin.catalog.rules import load_rules
+from pippin.models.presets import PRESETS
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("platform", "simd", "cores", "memory_bytes", "rule_name"),
+    [
+        ("cpu", ("avx2", "fma"), 2, 8 * GB, "cpu"),
+        ("cpu", ("avx512f", "avx512_bf16"), 15, 64 * GB, "cpu"),
+        ("cpu", ("neon", "sve", "bf16"), 64, 128 * GB, "cpu-large"),
+        ("cpu", ("avx512f", "amx_tile", "amx_bf16"), 2, 8 * GB, "cpu-amx"),
+        ("cpu", ("amx_tile", "amx_bf16"), 16, None, "cpu-amx-large"),
+        ("cpu", ("amx_tile", "amx_int8"), 4, None, "cpu"),
+        ("cuda", (), 8, 63 * GB, "gpu-large"),
+        ("cuda", (), 8, 40 * GB, "gpu-large"),
+        ("cuda", (), 8, 40 * GB - 1, "gpu"),
+        ("cuda", (), 8, 9 * GB, "gpu-small"),
+        ("cuda", (), 8, None, "gpu"),
+        ("rocm", (), 8, 140 * GB, "gpu-large"),
+        ("tpu", (), 8, 16 * GB, "tpu"),
+        ("tpu", (), 8, 95 * GB, "tpu-large"),
+        ("neuron", (), 8, 24 * GB, "neuron"),
+        ("neuron", (), 8, None, "neuron"),
+        ("neuron", (), 8, 48 * GB, "neuron-large"),
+        ("metal", ("neon",), 8, 16 * GB, "generic"),
+        ("", (), 0, None, "generic"),
+    ],
+)
+def test_rule(
+    platform: str, simd: tuple[str, ...], cores: int, memory_bytes: int | None, rule_name: str
+) -> None:
+    assert select_rules(platform, simd, cores, memory_bytes).rule_name == rule_name
+
+
+def test_what_the_rules_choose() -> None:
+    chosen = {
+        rule.rule_name: (rule.scan_layers, rule.compute_dtype, rule.default_preset)
+        for _, rule in load_rules()
+    }
+    assert chosen == {
+        "cpu-amx-large": (False, "bfloat16", "pippin-30m"),
+        "cpu-amx": (False, "bfloat16", "pippin-5m"),
+        "cpu-large": (False, "float32", "pippin-30m"),
+        "cpu": (False, "float32", "pippin-5m"),
+        "cuda-before-ampere": (True, "float32", "pippin-125m"),
+        "gpu-large": (True, "bfloat16", "pippin-1b"),
+        "gpu-small": (True, "bfloat16", "pippin-125m"),
+        "gpu": (True, "bfloat16", "pippin-350m"),
+        "tpu-large": (True, "bfloat16", "pippin-1b"),
+        "tpu": (True, "bfloat16", "pippin-350m"),
+        "neuron-large": (False, "bfloat16", "pippin-1b"),
+        "neuron": (False, "bfloat16", "pippin-350m"),
+        "generic": (True, "float32", "pippin-5m"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("device_kind", "old"),
+    [
+        ("Tesla V100-SXM2-16GB", True),
+        ("Tesla T4", True),
+        ("Quadro RTX 6000", True),
+        ("NVIDIA TITAN V", True),
+        ("NVIDIA GeForce RTX 2080 Ti", True),
+        ("NVIDIA GeForce GTX 1080", True),
+        ("NVIDIA GeForce RTX 3090", False),
+        ("NVIDIA GeForce RTX 4090", False),
+        ("NVIDIA RTX 6000 Ada Generation", False),
+        ("NVIDIA H100 PCIe", False),
+        ("NVIDIA Thor", False),
+    ],
+)
+def test_gpus_without_bfloat16_units_train_in_float32(device_kind: str, old: bool) -> None:
+    rules = select_rules("cuda", (), 8, 12 * GB, device_kind=device_kind)
+    assert rules.compute_dtype == ("float32" if old else "bfloat16")
+
+
+def test_every_preset_exists_and_every_rule_says_why() -> None:
+    for _, rule in load_rules():
+        assert rule.default_preset in PRESETS, rule.rule_name
+        assert len(rule.why) > 20
+
+
+@given(
+    platform=st.sampled_from(["cpu", "cuda", "rocm", "tpu", "neuron", "other"]),
+    simd=st.sets(st.sampled_from(["avx2", "amx_bf16", "sve"])),
+    cores=st.integers(0, 512),
+    memory_bytes=st.none() | st.integers(0, 2**40),
+    device_kind=st.text(max_size=20),
+)
+def test_any_chip_gets_a_rule(
+    platform: str, simd: set[str], cores: int, memory_bytes: int | None, device_kind: str
+) -> None:
+    rules = select_rules(platform, simd, cores, memory_bytes, device_kind=device_kind)
+    assert rules.prng == "rbg"
+    assert (rules.rule_name == "generic") == (platform == "other")
+
+
+@given(platform=st.sampled_from(["cpu", "cuda", "tpu", "neuron"]), data=st.data())
+def test_more_of_a_chip_never_means_a_smaller_model(platform: str, data: st.DataObject) -> None:
+    order = list(PRESETS)
+    cores = sorted(data.draw(st.tuples(st.integers(1, 256), st.integers(1, 256))))
+    memory = sorted(data.draw(st.tuples(st.integers(1, 200 * GB), st.integers(1, 200 * GB))))
+    small, large = (
+        order.index(select_rules(platform, (), count, size).default_preset)
+        for count, size in zip(cores, memory, strict=True)
+    )
+    assert small <= large

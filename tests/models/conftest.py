@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pippin.models import decoder
+from pippin.models.attention import reference_attention
+from pippin.models.config import ModelConfig
+from pippin.models.parameters import flat_specs
+
+SMALL = {
+    "vocab_size": 61,
+    "d_model": 24,
+    "num_layers": 2,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "head_dim": 8,  # 4 x 8 is not d_model: the two are told apart
+    "ffn_dim": 40,
+    "rope_theta": 500.0,
+}
+
+
+@pytest.fixture
+def small_config() -> Callable[..., ModelConfig]:
+    """A small decoder in which no two sizes agree by accident; keyword arguments change it."""
+    return lambda **changes: ModelConfig(**SMALL | changes)
+
+
+@pytest.fixture
+def random_parameters() -> Callable[[ModelConfig], dict[str, Any]]:
+    """Parameters far from their start: norm scales differ from one, and every term counts."""
+
+    def make(config: ModelConfig) -> dict[str, Any]:
+        generator = np.random.default_rng(7)
+        tree: dict[str, Any] = {"layers": {}}
+        for path, spec in flat_specs(config).items():
+            if spec.initial_std is None:
+                value = generator.uniform(0.5, 1.5, spec.shape)
+            else:
+                value = generator.normal(0, 2 * spec.initial_std, spec.shape)
+            *folder, name = path.split(".")
+            (tree["layers"] if folder else tree)[name] = value.astype(np.float32)
+        return tree
+
+    return make
+
+
+@pytest.fixture
+def score() -> Callable[..., Any]:
+    """Logits (B, S, V) of the whole decoder for tokens and segments (B, S)."""
+
+    def run(
+        parameters: Any, tokens: Any, config: ModelConfig, *, segments: Any = None, block_size: int = 128, **how: Any
+    ) -> Any:
+        tokens = jnp.asarray(tokens, jnp.int32)
+        segments = jnp.zeros_like(tokens) if segments is None else jnp.asarray(segments, jnp.int32)
+        attention = partial(reference_attention, block_size=block_size)
+        hidden = decoder.hidden_states(parameters, tokens, segments, config, attention=attention, **how)
+        return decoder.logits(parameters, hidden)
+
+    return run

@@ -1,0 +1,230 @@
+"""The page: it holds the figures and the data, loads nothing, and no text of a report can break it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import itertools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pippin.errors import PippinError
+from pippin.report.page import printable, render_page, write_report
+from pippin.report.schema import Report, load_report
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }} $x^2$ & \x00\x1b]0;'
+VOID = {"meta", "link", "path", "use", "rect", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Collects tags and ids, and holds that every tag is closed where it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def having(self, name: str) -> list[tuple[str, str]]:
+        return [(tag, attrs[name] or "") for tag, attrs in self.tags if name in attrs]
+
+
+def text_of(page: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).replace("\u00a0", " ").split())
+
+
+@pytest.fixture
+def hostile(values: dict[str, Any]) -> Report:
+    values["sample"] |= {"prompt": HOSTILE, "text": HOSTILE}
+    values["chip"] |= {"name": HOSTILE, "simd": [HOSTILE], "device_kind": HOSTILE}
+    values["workload"] |= {"corpus": HOSTILE, "corpus_source": 'https://x.org/" onmouseover="alert(3)'}
+    values["workload"]["preset"] = HOSTILE.replace("\x00\x1b", "")
+    values["price"]["source"] = "javascript:alert(4)"
+    values |= {"command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    return Report.model_validate(values)
+
+
+def test_page_is_well_formed_and_loads_nothing(known: Report, unknown: Report, hostile: Report) -> None:
+    for report in (known, unknown, hostile):
+        page = Page(render_page(report))
+        assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "iframe", "object", "base", "form"})
+        assert page.having("src") == []
+        for tag, target in page.having("href"):
+            assert target.startswith(("#", "data:")) or (tag == "a" and target.startswith("https://"))
+        ids = [value for _, value in page.having("id")]
+        assert len(ids) == len(set(ids))
+        referenced = {value[1:] for _, value in page.having("href") if value.startswith("#")}
+        referenced |= {value for _, value in page.having("aria-labelledby")}
+        assert referenced <= set(ids)
+
+
+def test_style_and_drawings_name_no_address(known: Report) -> None:
+    page = render_page(known)
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+    for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
+        assert "http" not in svg
+        assert set(re.findall(r"url\((.)", svg)) <= {"#"}
+
+
+def test_hostile_text_stays_text(hostile: Report) -> None:
+    page = render_page(hostile)
+    assert "<script" not in page and "<img" not in page
+    names = {name for _, attrs in Page(page).tags for name in attrs}
+    assert not {name for name in names if name.startswith("on")}
+    assert "{{ 7 * 7 }}" in text_of(page)
+    assert not set(page) & {"\x00", "\x1b"}
+    assert 'href="javascript' not in page
+
+
+def test_control_characters_are_shown_as_replacements() -> None:
+    assert printable("a\x00b\n\tc\x1b é") == "a\ufffdb\n\tc\ufffd é"
+
+
+def test_figures_have_a_finding_two_sizes_and_a_table(known: Report) -> None:
+    page = render_page(known)
+    tags = Page(page).tags
+    labels = [attrs["aria-label"] for _, attrs in tags if attrs.get("role") == "img"]
+    assert len(labels) == 5
+    assert all(label and re.search(r"\d", label) for label in labels)
+    assert page.count('<div class="wide"><svg viewBox="0 0 760 ') == 5
+    assert page.count('<div class="narrow"><svg viewBox="0 0 344 ') == 5
+    assert page.count("<figcaption>") == 6  # the sample has one too
+    assert sum(tag == "details" for tag, _ in tags) == 5
+    assert all("scope" in attrs for tag, attrs in tags if tag == "th")
+
+
+def test_drawings_take_colour_and_font_from_the_page(known: Report) -> None:
+    drawings = "".join(re.findall(r"<svg viewBox=\"0 0 (?:760|344).*?</svg>", render_page(known), re.DOTALL))
+    assert "#fe01" not in drawings and "DejaVu" not in drawings
+    assert set(re.findall(r"(?:fill|stroke): ([^;\"]*)", drawings)) <= {
+        "none",
+        *(f"var(--{name})" for name in ["ink", "muted", "grid", "paper", "model", "second", "other"]),
+        *(f"var(--{name})" for name in known.seconds_by_category.model_dump()),
+    }
+
+
+def test_headings_go_down_one_level_at_a_time(known: Report) -> None:
+    levels = [int(tag[1]) for tag, _ in Page(render_page(known)).tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_page_says_the_key_numbers(known: Report) -> None:
+    text = text_of(render_page(known))
+    assert (
+        "This CPU pretrains pippin-5m at 3,010 tokens/s: 42 % of the matrix rate measured on it (float32), "
+        "32 % of the rated peak, at $0.00767 per million tokens." in text
+    )
+    for phrase in ("2,350 tokens/s", "83.8 GFLOP/s", "1.869 bits/byte", "23 % fewer than xz -9 (2.441)"):
+        assert phrase in text
+
+
+def test_page_says_why_a_number_is_unknown(unknown: Report) -> None:
+    text = text_of(render_page(unknown))
+    assert "This CPU pretrains pippin-5m at 3,010 tokens/s. Measured" in text
+    assert "MFU unknown no rated peak for this CPU in the catalog" in text
+    assert "Price unknown no --price-per-hour was given" in text
+    for path, reason in unknown.unknown.items():
+        assert f"{path} unknown: {reason}" in text
+
+
+def test_every_field_is_listed_with_its_method(known: Report) -> None:
+    text = text_of(render_page(known))
+    for path, value in (
+        (
+            "basis.peak_source",
+            "2 FMA units x 16 lanes x 3.7 GHz x 2 cores Where the rated peak is published.",
+        ),
+        ("chip.rules.attention", "blocked Attention backend."),
+        ("job_hash", known.job_hash),
+        ("memory_bandwidth.array_bytes", "256 MiB Size of the array that was streamed."),
+        ("steps", "205 Training steps done."),
+    ):
+        assert f"{path} {value}" in text
+
+
+def test_a_model_worse_than_xz_and_several_devices_read_right(values: dict[str, Any]) -> None:
+    values["chip"] |= {"platform": "gpu", "num_devices": 8}
+    values["held_out"] |= {"bits_per_byte": 2.63, "fewer_bits_than_xz": -0.0774}
+    text = text_of(render_page(Report.model_validate(values)))
+    assert "These GPUs pretrain pippin-5m at" in text and "measured on them" in text
+    assert "7.7 % more than xz -9" in text
+
+
+def test_a_run_of_one_step_can_be_drawn(values: dict[str, Any]) -> None:
+    values |= {"losses": values["losses"][:1], "matmul": [], "validations": values["validations"][:1]}
+    values["step_seconds"]["windows"] = values["step_seconds"]["windows"][:1]
+    values["seconds_by_category"] = dict.fromkeys(values["seconds_by_category"], 0.0)
+    values |= {"tokens_per_second": 0.0, "model_flops_per_second": 0.0}
+    Page(render_page(Report.model_validate(values)))
+
+
+def test_same_report_gives_the_same_page(known: Report) -> None:
+    assert render_page(known) == render_page(known)
+
+
+def test_page_of_a_long_run_stays_small(values: dict[str, Any]) -> None:
+    point = values["losses"][-1]
+    values["losses"] = [
+        {"step": 10 * i, "tokens": 20_480 * i, "loss": point["loss"] + (i * 7919 % 1000) / 3000}
+        for i in range(1000)
+    ]
+    values["step_seconds"]["windows"] *= 4
+    values["matmul"] *= 2
+    assert len(render_page(Report.model_validate(values)).encode()) < 400_000
+
+
+def test_report_is_written_beside_the_page_that_carries_it(tmp_path: Path, known: Report) -> None:
+    write_report(known, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["report.html", "report.json"]
+    page = (tmp_path / "new" / "report.html").read_text()
+    match = re.search(r'<a download="report.json" href="data:application/json;base64,([^"]*)"', page)
+    assert match is not None
+    assert base64.b64decode(match[1]) == (tmp_path / "new" / "report.json").read_bytes()
+    assert load_report(tmp_path / "new" / "report.json") == known
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_for_people(tmp_path: Path, known: Report) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PippinError):
+        write_report(known, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == ""
+
+
+def _variables(style: str) -> dict[str, str]:
+    return dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", style))
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_and_lines_stand_out_in_light_and_dark(known: Report) -> None:
+    """WCAG 2 contrast of at least 4.5 against the paper for each colour of text and of time."""
+    style = render_page(known)
+    style = style[style.index("<style>") : style.index("</style>")]
+    light_text, dark_text = style.split("prefers-color-scheme: dark", 1)
+    for variables in (_variables(light_text), _variables(dark_text)):
+        for name in ("ink", "muted", "model", "second", *known.seconds_by_category.model_dump()):
+            one, other = sorted((_luminance(variables["paper"]), _luminance(variables[name])))
+            assert (other + 0.05) / (one + 0.05) >= 4.5, name
