@@ -54,4 +54,12 @@ def explained(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         what, fix = _OS_ERRORS.get(error.errno or 0, (error.strerror or str(error), None))
-        raise PippinError(what, where=os.fspath(error.filename or path), fix=fix) from error
+        raise PippinError(what, where=_named(error, Path(path)), fix=fix) from error
+
+
+def _named(error: OSError, path: Path) -> Path:
+    """The file that the system names, unless that is a descriptor or a temporary stand-in for `path`."""
+    if not isinstance(error.filename, str | bytes):
+        return path
+    named = os.fsdecode(error.filename)
+    return path if named.startswith(str(path.parent / f".{path.name}.")) else Path(named)

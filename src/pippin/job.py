@@ -21,7 +21,7 @@ HASH_VERSION = 1
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataTable(_Table):
@@ -29,7 +29,7 @@ class DataTable(_Table):
 
     corpus: str = "sotu"
     vocab_size: int = Field(default=8192, ge=257, le=1_000_000)
-    validation_fraction: float = Field(default=0.05, gt=0, lt=1)
+    validation_fraction: float = Field(default=0.015, gt=0, lt=1)
     tokenizer: str | None = None
 
 
@@ -39,14 +39,14 @@ class TrainTable(_Table):
     steps: int = Field(ge=1)
     batch_size: int = Field(default=8, ge=1)
     sequence_length: int = Field(default=256, ge=2)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     schedule: Literal["cosine", "wsd"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     decay_fraction: float = Field(default=0.2, gt=0, le=1)
     final_learning_rate_fraction: float = Field(default=0.05, ge=0, le=1)
     weight_decay: float = Field(default=0.1, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.95, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
     clip_norm: float = Field(default=1.0, gt=0)
     z_loss: float = Field(default=0.0, ge=0)
@@ -62,7 +62,7 @@ class TrainTable(_Table):
 class RunTable(_Table):
     """How often to look and to save. No effect on the mathematics."""
 
-    checkpoint_every_seconds: float | None = Field(default=120.0, gt=0)
+    checkpoint_every_seconds: float = Field(default=120.0, gt=0)
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     evaluate_every_steps: int | None = Field(default=None, ge=1)
@@ -151,7 +151,7 @@ def make_job(tables: Mapping[str, Any], *, where: str = "job") -> Job:
 def _apply(tables: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     table, dot, name = key.strip().partition(".")
-    if not (equals and dot and name):
+    if not (equals and table and dot and name):
         raise PippinError(
             f"'{override}' is not table.key=value", where="--set", fix="as in --set train.steps=100"
         )
@@ -176,6 +176,8 @@ def _explain(error: ValidationError, where: str) -> PippinError:
         close = nearest(path[-1], known)
         fix = f"did you mean '{close}'?" if close else f"known: {', '.join(known)}"
         return PippinError(f"unknown key '{key}'", where=where, fix=fix)
+    if first["type"] in ("model_type", "dict_type"):
+        return PippinError(f"'{key}' is not a table", where=where)
     if first["type"] == "missing":
         what = "is missing" if len(path) > 1 else "is missing: the job needs this table"
         return PippinError(f"'{key}' {what}", where=where)

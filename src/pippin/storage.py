@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -77,22 +78,29 @@ def new_folder(path: Path) -> Iterator[Path]:
         PippinError: the file system refused, or `path` exists already.
     """
     with explained(path):
+        _refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield temporary
-            for file in sorted(temporary.rglob("*")):
+            for file in [*sorted(temporary.rglob("*")), temporary]:
                 if file.is_dir():
                     sync_folder(file)
                 else:
                     with file.open("rb") as handle:
                         os.fsync(handle.fileno())
             temporary.chmod(0o755)
+            _refuse_existing(path)  # a rename would replace an empty folder, and says little of a full one
             temporary.rename(path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(path.parent)
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def sha256_file(path: Path) -> str:

@@ -50,9 +50,9 @@ def test_what_the_rules_choose() -> None:
     }
     assert chosen == {
         "cpu-amx-large": (False, "bfloat16", "pippin-30m"),
-        "cpu-amx": (False, "bfloat16", "pippin-5m"),
+        "cpu-amx": (False, "bfloat16", "pippin-3m"),
         "cpu-large": (False, "float32", "pippin-30m"),
-        "cpu": (False, "float32", "pippin-5m"),
+        "cpu": (False, "float32", "pippin-3m"),
         "cuda-before-ampere": (True, "float32", "pippin-125m"),
         "gpu-large": (True, "bfloat16", "pippin-1b"),
         "gpu-small": (True, "bfloat16", "pippin-125m"),
@@ -61,7 +61,7 @@ def test_what_the_rules_choose() -> None:
         "tpu": (True, "bfloat16", "pippin-350m"),
         "neuron-large": (False, "bfloat16", "pippin-1b"),
         "neuron": (False, "bfloat16", "pippin-350m"),
-        "generic": (True, "float32", "pippin-5m"),
+        "generic": (True, "float32", "pippin-3m"),
     }
 
 

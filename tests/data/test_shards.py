@@ -44,7 +44,7 @@ def test_stream_is_boundary_and_tokens_of_each_document_by_id(build_folder: Buil
 
 
 def test_sotu_round_trip(sotu_dataset: Dataset) -> None:
-    train, validation = split(open_corpus("sotu"), 0.05)
+    train, validation = split(open_corpus("sotu"), sotu_dataset.manifest.validation_fraction)
     assert sotu_dataset.vocab_size == 8192
     assert sotu_dataset.text("train") == "".join(d.text for d in in_order(train)).encode()
     assert sotu_dataset.text("validation") == "".join(d.text for d in in_order(validation)).encode()

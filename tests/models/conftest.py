@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -42,9 +43,9 @@ def random_parameters() -> Callable[[ModelConfig], dict[str, Any]]:
             if spec.initial_std is None:
                 value = generator.uniform(0.5, 1.5, spec.shape)
             else:
-                value = generator.normal(0, 2 * spec.initial_std, spec.shape)
+                value = generator.normal(0, 0.2, spec.shape)
             *folder, name = path.split(".")
-            (tree["layers"] if folder else tree)[name] = value.astype(np.float32)
+            (tree["layers"] if folder else tree)[name] = jnp.asarray(value, jnp.float32)
         return tree
 
     return make
@@ -55,12 +56,23 @@ def score() -> Callable[..., Any]:
     """Logits (B, S, V) of the whole decoder for tokens and segments (B, S)."""
 
     def run(
-        parameters: Any, tokens: Any, config: ModelConfig, *, segments: Any = None, block_size: int = 128, **how: Any
+        parameters: Any,
+        tokens: Any,
+        config: ModelConfig,
+        *,
+        segments: Any = None,
+        block_size: int = 128,
+        **how: Any,
     ) -> Any:
         tokens = jnp.asarray(tokens, jnp.int32)
         segments = jnp.zeros_like(tokens) if segments is None else jnp.asarray(segments, jnp.int32)
         attention = partial(reference_attention, block_size=block_size)
-        hidden = decoder.hidden_states(parameters, tokens, segments, config, attention=attention, **how)
-        return decoder.logits(parameters, hidden)
+
+        @jax.jit
+        def whole(parameters: Any, tokens: Any, segments: Any) -> Any:
+            hidden = decoder.hidden_states(parameters, tokens, segments, config, attention=attention, **how)
+            return decoder.logits(parameters, hidden)
+
+        return whole(parameters, tokens, segments)
 
     return run

@@ -42,24 +42,27 @@ def by_hand(q: np.ndarray, k: np.ndarray, v: np.ndarray, segments: np.ndarray) -
         seen = [j for j in range(i + 1) if segments[b, j] == segments[b, i]]
         scores = np.array([q[b, i, h].astype(float) @ k[b, j, h // group] for j in seen]) / q.shape[3] ** 0.5
         weights = np.exp(scores - scores.max())
-        result[b, i, h] = sum(w * v[b, j, h // group] for w, j in zip(weights / weights.sum(), seen, strict=True))
+        result[b, i, h] = sum(
+            w * v[b, j, h // group] for w, j in zip(weights / weights.sum(), seen, strict=True)
+        )
     return result
 
 
-@pytest.mark.parametrize("group", [1, 3])
-@pytest.mark.parametrize("block_size", [4, 100])
+@pytest.mark.parametrize(("group", "block_size"), [(1, 4), (3, 2), (3, 100)])
 def test_equals_attention_by_hand(group: int, block_size: int) -> None:
     q, k, v = some_inputs(11, group)
     segments = some_segments(11)
-    result = reference_attention(q, k, v, segments, block_size=block_size)
+    result = jax.jit(partial(reference_attention, block_size=block_size))(q, k, v, segments)
     np.testing.assert_allclose(result, by_hand(q, k, v, segments), **TOLERANCE)
 
 
 @pytest.mark.parametrize(
     ("length", "block_size", "group"),
-    [(1, 1, 1), (2, 1, 2), (7, 3, 3), (16, 4, 1), (16, 8, 2), (33, 16, 2), (33, 32, 1)],
+    [(1, 1, 1), (12, 6, 3), (17, 4, 2)],
 )
-def test_blocks_equal_the_naive_form_in_values_and_gradients(length: int, block_size: int, group: int) -> None:
+def test_blocks_equal_the_naive_form_in_values_and_gradients(
+    length: int, block_size: int, group: int
+) -> None:
     inputs, segments = some_inputs(length, group), some_segments(length)
     pull = np.random.default_rng(1).normal(size=inputs[0].shape).astype(np.float32)
 
@@ -92,29 +95,27 @@ def test_blocks_equal_the_naive_form_for_any_segments(numbers: list[int], seed: 
 
 
 def test_a_query_that_sees_only_itself_returns_its_value() -> None:
-    q, k, v = some_inputs(6, 1)
-    apart = np.broadcast_to(np.arange(6, dtype=np.int32), (BATCH, 6))
-    np.testing.assert_allclose(reference_attention(q, k, v, apart, block_size=4), v, **TOLERANCE)
+    q, k, v = some_inputs(13, 2)
+    apart = np.broadcast_to(np.arange(13, dtype=np.int32), (BATCH, 13))
+    np.testing.assert_allclose(BLOCKED(q, k, v, apart), np.repeat(v, 2, axis=2), **TOLERANCE)
 
 
 def test_result_has_the_type_of_the_queries() -> None:
     q, k, v = (jnp.asarray(array, jnp.bfloat16) for array in some_inputs(5, 2))
-    assert reference_attention(q, k, v, some_segments(5)).dtype == jnp.bfloat16
+    assert jax.eval_shape(reference_attention, q, k, v, some_segments(5)).dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("block_size", [5, 128])
 def test_documents_and_later_tokens_do_not_reach_a_position(
     small_config: Callable[..., ModelConfig],
     random_parameters: Callable[[ModelConfig], dict[str, Any]],
     score: Callable[..., Any],
-    block_size: int,
 ) -> None:
     """Through the whole decoder: what may not be seen changes no bit, what may be seen changes much."""
     config = small_config()
     parameters = random_parameters(config)
     tokens = np.random.default_rng(2).integers(0, config.vocab_size, (1, 12))
     segments = np.array([[0] * 5 + [1] * 7])
-    run = jax.jit(lambda tokens: score(parameters, tokens, config, segments=segments, block_size=block_size))
+    run = jax.jit(lambda tokens: score(parameters, tokens, config, segments=segments, block_size=5))
 
     def changed_at(place: int) -> np.ndarray:
         """Where the logits move when the token at `place` becomes another."""
@@ -130,6 +131,6 @@ def test_documents_and_later_tokens_do_not_reach_a_position(
 
 
 def test_unknown_backend_names_the_known_ones() -> None:
-    with pytest.raises(PippinError, match="no attention backend named 'flash'.*reference"):
+    with pytest.raises(PippinError, match=r"no attention backend named 'flash'.*reference"):
         attention_backend("flash")
     assert attention_backend("reference") is reference_attention

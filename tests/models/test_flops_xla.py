@@ -70,14 +70,14 @@ def flops_of_compiler(config: ModelConfig, loss_of_hidden: Any) -> float:
 
 @pytest.mark.parametrize(
     ("tied", "loss_of_hidden"),
-    [(True, written_out_loss), (False, written_out_loss), (True, training_loss)],
-    ids=["tied", "untied", "training_loss"],
+    [(True, training_loss), (False, written_out_loss)],
+    ids=["tied", "untied"],
 )
 def test_formula_lies_0_to_4_percent_below_the_compiler(tied: bool, loss_of_hidden: Any) -> None:
     """XLA counts naive attention in full, and elementwise work (norms, softmax, SwiGLU, loss) besides.
 
     Both are proportional to the tokens, so the share of elementwise work shrinks with the widths: at this
-    shape it is about 0.7 %. The batch is one chunk of the loss, whose loop XLA then removes.
+    shape it is about 0.9 %. The batch is one chunk of the loss, whose loop XLA then removes.
     """
     config = config_of(tied)
     counted = flops_of_compiler(config, loss_of_hidden)

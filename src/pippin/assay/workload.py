@@ -36,11 +36,11 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "pippin-3m": Recipe(8, 128, 4e-3),
-    "pippin-5m": Recipe(8, 128, 4e-3),
-    "pippin-10m": Recipe(8, 256, 3e-3),
-    "pippin-30m": Recipe(16, 256, 2e-3),
-    "pippin-125m": Recipe(32, 512, 1e-3),
+    "pippin-3m": Recipe(4, 128, 2e-3),
+    "pippin-5m": Recipe(4, 128, 1.5e-3),
+    "pippin-10m": Recipe(8, 128, 1.5e-3),
+    "pippin-30m": Recipe(16, 256, 1e-3),
+    "pippin-125m": Recipe(32, 512, 8e-4),
     "pippin-350m": Recipe(32, 1024, 6e-4),
     "pippin-1b": Recipe(16, 1024, 4e-4),
     "pippin-3b": Recipe(8, 1024, 3e-4),

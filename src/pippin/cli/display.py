@@ -23,11 +23,23 @@ _LINE_EVERY_SECONDS = 5.0
 _SMOOTHING_STEPS = 10
 
 
+class _Screen(Console):
+    """A console that a run can leave at any moment, and that can leave the run."""
+
+    def on_broken_pipe(self) -> None:
+        """Falls silent: that its reader has gone (`2>&1 | head`) is no reason to end a run."""
+        self.quiet = True
+
+    def show_cursor(self, show: bool = True) -> bool:
+        """Never hides it: after a second Ctrl-C nobody would be there to show it again."""
+        return show and super().show_cursor(show)
+
+
 class Display(Observer):
     """Shows what a run tells. Everything goes to the given stream, so that stdout stays the result's."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream, soft_wrap=not stream.isatty())
+        self._console = _Screen(file=stream, soft_wrap=not stream.isatty())
         self._live: Progress | None = None
         self._task: TaskID | None = None
         self._closing = ExitStack()

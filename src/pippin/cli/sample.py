@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pippin.errors import PippinError
 from pippin.train.sample import Sampling, open_sampler
 
 
 def run(run: Path, prompt: str, *, max_tokens: int, temperature: float, top_p: float, seed: int) -> None:
     """Prints the prompt and what follows it, as it comes."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise PippinError("not valid UTF-8", where="--prompt") from error
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     sampler = open_sampler(run)
     print(prompt, end="", flush=True)

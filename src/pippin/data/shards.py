@@ -40,7 +40,7 @@ def build(
     corpus_spec: str,
     *,
     vocab_size: int = 8192,
-    validation_fraction: float = 0.05,
+    validation_fraction: float = 0.015,
     tokenizer_path: str | None = None,
     cache_dir: Path | None = None,
     progress: Tell | None = None,

@@ -1,7 +1,8 @@
 """Finds the chip at hand and the meter of its energy. JAX is imported only inside `detect`."""
 
+from pippin.devices.allocator import keep_freed_memory
 from pippin.devices.detect import Chip, detect
 from pippin.devices.energy import NoMeter, find_meter
 from pippin.devices.metering import Meter, MeterError
 
-__all__ = ["Chip", "Meter", "MeterError", "NoMeter", "detect", "find_meter"]
+__all__ = ["Chip", "Meter", "MeterError", "NoMeter", "detect", "find_meter", "keep_freed_memory"]

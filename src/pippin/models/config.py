@@ -13,7 +13,7 @@ class ModelConfig(BaseModel):
     All sizes are counts of elements. `head_dim` defaults to `d_model / num_heads`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     vocab_size: int = Field(ge=2)
     d_model: int = Field(ge=2)

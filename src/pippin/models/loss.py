@@ -107,6 +107,8 @@ def _chunks(array_BS: Array) -> Array:
     rows, length = array_BS.shape[:2]
     wanted = max(1, _CHUNK_TOKENS // rows)
     size = max(size for size in range(1, min(wanted, length) + 1) if length % size == 0)
+    if size < min(wanted, length) // 4:  # a prime length: better all at once than token by token
+        size = length
     split = array_BS.reshape(rows, length // size, size, *array_BS.shape[2:])
     return jnp.moveaxis(split, 1, 0)
 

@@ -32,7 +32,8 @@ def parameter_specs(config: ModelConfig) -> dict[str, Any]:
     """The pytree of `ParameterSpec` for a configuration: the same keys as the parameters themselves.
 
     Matrices start normal with deviation 1/sqrt(fan-in); the two that write to the residual stream are
-    divided by sqrt(2 layers) (GPT-2), and the embedding starts at 0.02.
+    divided by sqrt(2 layers) (GPT-2). The embedding starts as the head it may be: 1/sqrt(width). At the
+    usual 0.02 a small tied model learnt more slowly (docs/performance.md).
     """
     c, layers = config, config.num_layers
     inner = 1 / math.sqrt(c.d_model)
@@ -42,7 +43,7 @@ def parameter_specs(config: ModelConfig) -> dict[str, Any]:
         return ParameterSpec((layers, *shape), ("layer", *axes), std)
 
     specs: dict[str, Any] = {
-        "embedding": ParameterSpec((c.vocab_size, c.d_model), ("vocab", "embed"), 0.02),
+        "embedding": ParameterSpec((c.vocab_size, c.d_model), ("vocab", "embed"), inner),
         "layers": {
             "attention_norm": block((c.d_model,), ("norm",), None),
             "query": block((c.d_model, c.num_heads, c.head_dim), ("embed", "heads", "head"), inner),

@@ -1,7 +1,7 @@
 """Named shapes from about 3 M to 8 B parameters.
 
-The `pippin-*` shapes are ours: their vocabulary follows the job's tokenizer, heads are 64 wide (32 in
-the smallest), and the feed-forward width is about 8/3 of the model's, rounded to a multiple of 64.
+The `pippin-*` shapes are ours: their vocabulary follows the job's tokenizer, heads are 64 wide, and
+the feed-forward width is about 8/3 of the model's (twice in the smallest), a multiple of 64.
 Published shapes name their source.
 """
 
@@ -26,7 +26,7 @@ def _shape(
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "pippin-3m": _shape(192, 4, 6, 2, 512),
+    "pippin-3m": _shape(256, 2, 4, 2, 512),
     "pippin-5m": _shape(256, 4, 4, 2, 704),
     "pippin-10m": _shape(320, 6, 5, 5, 896),
     "pippin-30m": _shape(512, 8, 8, 4, 1408),
@@ -41,14 +41,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset(name: str) -> dict[str, Any]:
+def preset(name: object) -> dict[str, Any]:
     """The fields of a named shape; without `vocab_size` where that follows the tokenizer.
 
     Raises:
         PippinError: no preset has this name.
     """
-    if name not in PRESETS:
-        close = nearest(name, PRESETS)
+    if not isinstance(name, str) or name not in PRESETS:
+        close = nearest(str(name), PRESETS)
         raise PippinError(
             f"no preset named '{name}'",
             where="model.preset",

@@ -1,14 +1,16 @@
 """Checkpoints: whole or absent, and never believed unseen.
 
 Orbax writes the arrays into a temporary folder; `checkpoint.json` beside them records the step, the job
-and the SHA-256 of every file; then all is synced and the folder takes its name. On the way back each
-file is hashed before Orbax reads it: Orbax itself does not notice a flipped bit.
+and the SHA-256 of every file and of itself; then all is synced and the folder takes its name. On the way
+back each file is hashed before Orbax reads it: Orbax itself does not notice a flipped bit.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from pippin.errors import PippinError, explained
-from pippin.storage import new_folder, read_json, sha256_file, write_json
+from pippin.storage import canonical_sha256, new_folder, read_json, sha256_file, write_json
 from pippin.train.digest import flatten, unflatten
 
-_RECORD, _ARRAYS, _DAMAGED = "checkpoint.json", "arrays", ".damaged"
-# Orbax logs every phase of a save; what went wrong reaches us as an exception.
-logging.getLogger("absl").setLevel(logging.ERROR)
+_RECORD, _ARRAYS = "checkpoint.json", "arrays"
+_NAME = re.compile(r"step_(\d+)")
+# Beyond the arrays themselves: metadata and blocks not filled (30 to 60 KB, measured).
+_OVERHEAD_BYTES = 128 << 10
+# Orbax logs every phase of a save, and a failed one with a traceback; it reaches us as an exception.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class DamagedCheckpoint(PippinError):
@@ -65,50 +70,52 @@ class Checkpoints:
             return
         flat = flatten(state)
         with explained(target), new_folder(target) as temporary:
+            _check_space(temporary, sum(leaf.nbytes for leaf in flat.values()))
             _write_arrays(temporary / _ARRAYS, flat)
-            write_json(
-                temporary / _RECORD,
-                {
-                    "step": step,
-                    "job_hash": self._identity.job_hash,
-                    "data_sha256": self._identity.data_sha256,
-                    "arrays": {path: [str(leaf.dtype), list(leaf.shape)] for path, leaf in flat.items()},
-                    "files": _hashes(temporary / _ARRAYS),
-                },
-            )
+            record = {
+                "step": step,
+                "job_hash": self._identity.job_hash,
+                "data_sha256": self._identity.data_sha256,
+                "arrays": {path: [str(leaf.dtype), list(leaf.shape)] for path, leaf in flat.items()},
+                "files": _hashes(temporary / _ARRAYS),
+            }
+            write_json(temporary / _RECORD, {**record, "sha256": canonical_sha256(record)})
         for old in steps_in(self._folder)[: -self._keep]:
             shutil.rmtree(self._folder / f"step_{old:09d}", ignore_errors=True)
 
     def restore_newest(self, template: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
         """The newest undamaged state with its step, as NumPy arrays; None where nothing was saved.
 
-        A damaged checkpoint is set aside under another name and the one before it is tried.
+        Where it is not the newest, the damaged ones after it are set aside under another name.
 
         Raises:
             PippinError: all are damaged, or one is of another job, data or shape.
         """
-        problems = []
+        problems: dict[Path, str] = {}
         for step in reversed(steps_in(self._folder)):
             path = self._folder / f"step_{step:09d}"
             try:
-                return step, load(path, template, self._identity)
+                state = load(path, template, self._identity)
             except DamagedCheckpoint as error:
-                problems.append(str(error))
-                warn(f"checkpoint of step {step} set aside: {error}")
-                path.rename(path.with_name(path.name + _DAMAGED))
+                problems[path] = str(error)
+                continue
+            for damaged, problem in problems.items():
+                warn(f"a checkpoint is damaged and set aside, the run goes on from step {step}: {problem}")
+                _set_aside(damaged)
+            return step, state
         if problems:
             raise PippinError(
-                f"every checkpoint is damaged: {problems[0]}",
+                f"every checkpoint is damaged: {next(iter(problems.values()))}",
                 where=self._folder,
-                fix="remove the run's folder to train from the start",
+                fix="restore one, or remove the run's folder to train from the start",
             )
         return None
 
 
 def steps_in(folder: Path) -> list[int]:
     """Steps that have a whole checkpoint in the folder, ascending."""
-    names = [path.name for path in folder.glob("step_*")] if folder.exists() else []
-    return sorted(int(name.removeprefix("step_")) for name in names if not name.endswith(_DAMAGED))
+    names = [_NAME.fullmatch(path.name) for path in folder.iterdir()] if folder.exists() else []
+    return sorted(int(name[1]) for name in names if name)
 
 
 def load(path: Path, template: Any, identity: Identity | None = None) -> Any:
@@ -151,11 +158,33 @@ def load(path: Path, template: Any, identity: Identity | None = None) -> Any:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = read_json(path / _RECORD)
-        _ = record["job_hash"], record["data_sha256"], record["arrays"], record["files"]
-    except (PippinError, KeyError, TypeError) as error:
+        record = dict(read_json(path / _RECORD))
+        genuine = record.pop("sha256") == canonical_sha256(record)
+    except (PippinError, KeyError, TypeError, ValueError) as error:
         raise DamagedCheckpoint(f"its {_RECORD} cannot be read", where=path) from error
-    return dict(record)
+    if not genuine:
+        raise DamagedCheckpoint(f"its {_RECORD} is not the one that was saved", where=path)
+    return record
+
+
+def _set_aside(path: Path) -> None:
+    """Renames a checkpoint, so that it is kept for a look at it but never read again."""
+    with explained(path):
+        path.rename(tempfile.mkdtemp(prefix=f"{path.name}.damaged.", dir=path.parent))
+
+
+def _check_space(folder: Path, num_bytes: int) -> None:
+    """Refuses before anything is written: a full disk in mid-save makes TensorStore's threads complain
+    on stderr, each for itself. A file system that does not know its size is believed to have room."""
+    usage = shutil.disk_usage(folder)
+    needed = num_bytes + _OVERHEAD_BYTES
+    if usage.total and usage.free < needed:
+        raise PippinError(
+            f"no space left on the device: a checkpoint needs {needed / 1e6:,.1f} MB, "
+            f"{usage.free / 1e6:,.1f} MB are free",
+            where=folder.parent,
+            fix="free some space and start again",
+        )
 
 
 def _write_arrays(path: Path, flat: dict[str, Any]) -> None:

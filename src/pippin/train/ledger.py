@@ -8,8 +8,6 @@ since the last span is one too. Goodput and the token account are folds over the
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pippin.errors import PippinError, explained
+from pippin.train.jsonl import JsonLines, read_lines
 
 Category = Literal["compile", "data", "step", "evaluation", "checkpoint", "restart", "idle"]
 CATEGORIES: tuple[str, ...] = get_args(Category)
@@ -45,20 +43,20 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, begin: float, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
         self._offset = clock() - time.perf_counter()
-        with explained(path):
-            previous = _mend(path)
-            self._file = path.open("ab", buffering=0)
+        previous = read_ledger(path) if path.exists() else []
+        self._lines = JsonLines(path)
         self._open: OpenSpan | None = None
+        self._closed = False
         self._last = begin
         if previous:
-            # Clocks of two processes may disagree by a little; spans must not overlap all the same.
             ended = float(previous[-1]["end"])
             clean = previous[-1].get("name") == "stopped"
             self._last = max(begin, ended)
             if self._last > ended:
                 self._write("idle" if clean else "restart", "not running", ended, self._last)
+        # The clock may have been set back since: spans must not overlap, and time must not stand still.
+        self._offset = max(self._offset, self._last - time.perf_counter())
         self._write("restart", "start of the process", self._last, self.now())
 
     def now(self) -> float:
@@ -92,20 +90,22 @@ class Ledger:
 
     def sync(self) -> None:
         """Makes all lines so far survive a power cut."""
-        with explained(self._path):
-            os.fsync(self._file.fileno())
+        self._lines.sync()
 
     def close(self) -> None:
         """Ends the account: the time since the last span is idle, and marks a clean stop."""
-        if not self._file.closed:
+        if self._closed:
+            return
+        self._closed = True
+        try:
             self._write("idle", "stopped", self._last, self.now())
             self.sync()
-            self._file.close()
+        finally:
+            self._lines.close()
 
     def _write(self, category: str, name: str, start: float, end: float, **fields: Any) -> None:
         line = {"category": category, "start": round(start, 6), "end": round(end, 6), "name": name, **fields}
-        with explained(self._path):
-            self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        self._lines.append(line)
         self._last = end
 
 
@@ -115,23 +115,4 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     Raises:
         PippinError: unreadable, or damaged before its last line.
     """
-    with explained(path):
-        content = path.read_bytes()
-    whole, _, _ = content.rpartition(b"\n")
-    spans = []
-    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-        try:
-            spans.append(json.loads(line))
-        except ValueError as error:
-            raise PippinError("damaged line", where=f"{path}:{number}", fix="restore the file") from error
-    return spans
-
-
-def _mend(path: Path) -> list[dict[str, Any]]:
-    """Cuts off a torn last line, so that the next one starts a line of its own."""
-    if not path.exists():
-        return []
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-    return read_ledger(path)
+    return read_lines(path, ("category", "start", "end"))

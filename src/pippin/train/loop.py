@@ -90,7 +90,7 @@ def pretrain(
 
     bits = None
     while step < total:
-        with ledger.span("data") as span:
+        with ledger.span("data"):
             batch = batches.at(step)
             rate = learning_rate(train_table, step)
         with ledger.span("step") as span:
@@ -143,8 +143,7 @@ class _Saver:
     def due(self, step: int) -> bool:
         """Whether the interval by time or by steps is over."""
         seconds, steps = self._table.checkpoint_every_seconds, self._table.checkpoint_every_steps
-        by_time = seconds is not None and monotonic() - self._last_time >= seconds
-        return by_time or (steps is not None and step % steps == 0)
+        return monotonic() - self._last_time >= seconds or (steps is not None and step % steps == 0)
 
     def save(self, step: int, state: State) -> None:
         with self._run.ledger.span("checkpoint") as span:

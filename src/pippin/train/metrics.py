@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from pippin.errors import PippinError, explained
+from pippin.errors import PippinError
 from pippin.storage import write_atomic
+from pippin.train.jsonl import JsonLines, read_lines
 
 
 class MetricsLog:
@@ -17,45 +17,36 @@ class MetricsLog:
     Args:
         path: `metrics.jsonl`.
         after_step: steps up to this one stay; later ones were lost with the process and come again.
+
+    Raises:
+        PippinError: a line is damaged, or one of the first steps is missing.
     """
 
     def __init__(self, path: Path, *, after_step: int) -> None:
-        self._path = path
-        kept = [line for line in _whole_lines(path) if _step(line) <= after_step]
-        if after_step and len(kept) != after_step:
+        kept = [line for line in _existing(path) if line["step"] <= after_step]
+        if [line["step"] for line in kept] != list(range(1, after_step + 1)):
             raise PippinError(
-                f"holds {len(kept)} of the first {after_step} steps", where=path, fix="restore the file"
+                f"does not hold each of the first {after_step} steps once", where=path, fix="restore the file"
             )
-        write_atomic(path, b"".join(line + b"\n" for line in kept))
-        with explained(path):
-            self._file = path.open("ab", buffering=0)
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._lines = JsonLines(path)
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends one step."""
-        with explained(self._path):
-            self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        self._lines.append(line)
 
     def sync(self) -> None:
         """Makes all lines so far survive a power cut."""
-        with explained(self._path):
-            os.fsync(self._file.fileno())
+        self._lines.sync()
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a metrics file, in order."""
-    return [json.loads(line) for line in _whole_lines(path)]
+    return read_lines(path, ("step",))
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """Lines that end in a newline; a kill in mid-write leaves one that does not."""
-    if not path.exists():
-        return []
-    with explained(path):
-        return path.read_bytes().split(b"\n")[:-1]
-
-
-def _step(line: bytes) -> int:
-    return int(json.loads(line)["step"])
+def _existing(path: Path) -> list[dict[str, Any]]:
+    return read_metrics(path) if path.exists() else []

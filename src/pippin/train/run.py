@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,8 +51,8 @@ class RunFolder:
             with explained(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
             self._lock(opening)
-            self.ledger = Ledger(self.path / LEDGER, begin=self._begun)
-            opening.callback(self.ledger.close)
+            if not (self.path / JOB).exists():
+                opening.push(self._forget_failed_start)
             if self._job:
                 self.begin(self._job)
             self._closing = opening.pop_all()
@@ -59,6 +60,13 @@ class RunFolder:
 
     def __exit__(self, *details: Any) -> None:
         self._closing.__exit__(*details)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Opened at its first use: to look at a finished run adds nothing to its account."""
+        ledger = Ledger(self.path / LEDGER, begin=self._begun)
+        self._closing.callback(ledger.close)
+        return ledger
 
     @property
     def job(self) -> Job:
@@ -105,6 +113,13 @@ class RunFolder:
         path = self.path / SUMMARY
         return read_json(path) if path.exists() else None
 
+    def _forget_failed_start(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Leaves the folder free for the corrected job where the first attempt never came to train."""
+        if kind and not (self.path / RECORD).exists():
+            with suppress(OSError):
+                for name in (JOB, LEDGER):
+                    (self.path / name).unlink(missing_ok=True)
+
     def _lock(self, opening: ExitStack) -> None:
         with explained(self.path):
             descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -133,9 +148,14 @@ def process_start() -> float:
     return time.time() - age
 
 
+def _is_leftover(name: str) -> bool:
+    """Whether a process killed before it wrote its job may have left this."""
+    return name == _LOCK or name.startswith(f".{JOB}.")
+
+
 def _refuse_other(path: Path, job: Job | None) -> None:
     with explained(path):
-        if not path.exists() or not any(entry.name != _LOCK for entry in path.iterdir()):
+        if not path.exists() or all(_is_leftover(entry.name) for entry in path.iterdir()):
             return
     if job is None or not (path / JOB).exists():
         what = "the folder holds a run already" if (path / JOB).exists() else "the folder holds other files"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from pippin.models.decode import decode_step, empty_cache
 from pippin.models.parameters import initial_parameters
 from pippin.train.checkpoint import load, steps_in, to_device
 from pippin.train.run import CHECKPOINTS, JOB, TOKENIZER
+
+# One for all samplers: the second text of a shape waits for no compiler.
+_step = jax.jit(decode_step, static_argnames="config", donate_argnames="cache")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,6 @@ class Sampler:
     def stream(self, prompt: str, sampling: Sampling) -> Iterator[str]:
         """Yields the text that follows the prompt, piece by piece, up to a document's end."""
         shape = self.job.shape
-        step = jax.jit(partial(decode_step, config=shape), donate_argnums=1)
         cache = empty_cache(shape, self.job.train.sequence_length, jnp.float32)
         boundary = self.tokenizer.token_to_id(BOUNDARY)
         generator = np.random.default_rng(sampling.seed)
@@ -64,7 +65,7 @@ class Sampler:
         text = ""
         for position in range(len(pending) + sampling.max_tokens - 1):
             token = pending[position]
-            logits, cache = step(self.parameters, cache, np.int32(token), np.int32(position))
+            logits, cache = _step(self.parameters, cache, np.int32(token), np.int32(position), config=shape)
             if position < len(pending) - 1:
                 continue
             scores = np.asarray(logits)[: self.tokenizer.get_vocab_size()]

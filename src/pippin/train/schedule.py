@@ -17,8 +17,9 @@ def learning_rate(train: TrainTable, step: int) -> float:
     warmup = round(train.warmup_fraction * train.steps)
     if step < warmup:
         return train.learning_rate * (step + 1) / (warmup + 1)
-    decay = train.steps - warmup if train.schedule == "cosine" else round(train.decay_fraction * train.steps)
-    done = max(0, step - (train.steps - decay)) / max(1, decay)
+    phase = train.steps - warmup if train.schedule == "cosine" else round(train.decay_fraction * train.steps)
+    decay = max(1, phase)
+    done = max(0, step - (train.steps - decay)) / decay
     falling = 0.5 * (1 + math.cos(math.pi * done)) if train.schedule == "cosine" else 1 - done
     floor = train.final_learning_rate_fraction
     return train.learning_rate * (floor + (1 - floor) * falling)

@@ -12,7 +12,7 @@ import jax
 from pippin.catalog import Peak, Rules, find_chip, peak, select_rules
 from pippin.data.dataset import Dataset
 from pippin.data.shards import build
-from pippin.devices import Chip, detect
+from pippin.devices import Chip, detect, keep_freed_memory
 from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models.counts import training_flops_per_token
@@ -37,6 +37,7 @@ class Machine:
 
 def find_machine(job: Job | None = None) -> Machine:
     """Detects the chip and picks its rules; the job's `[chip]` table overrides them."""
+    keep_freed_memory()
     chip = detect()
     rules = select_rules(
         chip.platform, chip.simd, chip.cores, chip.memory_bytes, device_kind=chip.device_kind

@@ -1,0 +1,103 @@
+# Everything a person or a CI runs. `make` alone lists it.
+# Needs make, a POSIX shell, Python 3.11 or newer and a package index; the targets install the rest.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help assay test test-all test-versions test-oldest test-newest lint docs-screenshot clean
+
+# $(call find,NAMES): the first of these commands that runs, is Python 3.11 or newer and can make a venv.
+USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+find = $(shell for each in $(1); do \
+  if "$$each" -c '$(USABLE)' >/dev/null 2>&1; then command -v "$$each"; break; fi; done)
+# Where pyenv keeps its interpreters, whether they are on the path or not.
+PYENV := $$(pyenv root 2>/dev/null || echo "$$HOME/.pyenv")/versions
+
+PYTHON ?= $(call find,python3.13 python3.12 python3.11 python3)
+PYTHON_OLDEST ?= $(call find,python3.11 $(PYENV)/3.11*/bin/python3.11)
+PYTHON_NEWEST ?= $(call find,python3.13 $(PYENV)/3.13*/bin/python3.13)
+
+VENV ?= .venv
+VENV_OLDEST ?= .venv-oldest
+VENV_NEWEST ?= .venv-newest
+BIN := $(VENV)/bin
+
+ARGS ?=
+# PyTorch, the numeric reference of some tests; `make test TORCH=` leaves it and those tests out.
+TORCH ?= torch==2.13.0
+# What to test, as in `make test TESTS=tests/data`.
+TESTS ?= tests
+# The report to take a picture of, by default the newest assay's.
+REPORT ?= $(lastword $(sort $(wildcard assays/*/report.html)))
+
+PIP := -m pip --disable-pip-version-check
+PIP_INSTALL := $(PIP) install -qq
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+assay: $(VENV)/.installed ## Say what this machine's chip is worth: make assay ARGS="--minutes 1 --out DIR"
+	@$(BIN)/pippin assay $(ARGS)
+
+test: $(VENV)/.installed-dev ## Run the tests, all but the long proofs
+	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+
+test-all: $(VENV)/.installed-dev ## Run every test
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/.installed-dev ## Check style, types, and that a part imports only parts on floors below it
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+test-versions: test-oldest test-newest ## Run the suite with the oldest and with the newest versions
+
+test-oldest: ## Python 3.11, JAX 0.10.0, and the lowest version of all else
+	@$(call need,$(PYTHON_OLDEST),Python 3.11,PYTHON_OLDEST)
+	@$(call make_venv,$(PYTHON_OLDEST),$(VENV_OLDEST))
+	@$(VENV_OLDEST)/bin/python $(PIP_INSTALL) --constraint tests/project/oldest.txt --editable '.[test]'
+	@$(call say_versions,$(VENV_OLDEST))
+	$(VENV_OLDEST)/bin/python -m pytest -m "not reference" $(TESTS)
+
+test-newest: ## Python 3.13 and the newest version of all else
+	@$(call need,$(PYTHON_NEWEST),Python 3.13,PYTHON_NEWEST)
+	@$(call make_venv,$(PYTHON_NEWEST),$(VENV_NEWEST))
+	@$(VENV_NEWEST)/bin/python $(PIP_INSTALL) --upgrade --upgrade-strategy eager --editable '.[test]'
+	@$(call say_versions,$(VENV_NEWEST))
+	$(VENV_NEWEST)/bin/python -m pytest -m "not reference" $(TESTS)
+
+docs-screenshot: ## Take the README's picture: make docs-screenshot REPORT=assays/NAME/report.html
+	@test -n "$(REPORT)" || { echo "no report: give REPORT=DIR/report.html, or run make assay first" >&2; exit 1; }
+	python3 docs/screenshot.py "$(REPORT)" docs/images/report.png
+
+clean: ## Remove the virtual environments and caches; runs and assays stay
+	rm -rf $(VENV) $(VENV_OLDEST) $(VENV_NEWEST) build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# $(call need,INTERPRETER,WHAT,VARIABLE): stops with one line where the interpreter is missing or unfit.
+need = "$(1)" -c '$(USABLE)' >/dev/null 2>&1 || { \
+  echo "pippin needs $(2) with its venv module: install it, or name it: make $(3)=/path/to/python3" >&2; exit 1; }
+make_venv = test -f $(2)/pyvenv.cfg || { echo "making $(2) with $(1)"; "$(1)" -m venv $(2); }
+say_versions = $(1)/bin/python -c 'import sys, jax, numpy; \
+  print("Python", sys.version.split()[0], "JAX", jax.__version__, "NumPy", numpy.__version__)'
+
+$(VENV)/pyvenv.cfg:
+	@$(call need,$(PYTHON),Python 3.11 or newer,PYTHON)
+	@$(call make_venv,$(PYTHON),$(VENV))
+
+$(VENV)/.installed: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "installing JAX and what else a run needs into $(VENV) (once, about a minute)"
+	@$(BIN)/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+# PyTorch comes first and by itself: so pip takes the build that the index offers for this machine, and
+# transformers finds it there. The project relies on it under Python 3.11 only.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@if test -n "$(TORCH)" && $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	  echo "installing $(TORCH), the numeric reference of some tests, into $(VENV) (once)" && \
+	  $(BIN)/python $(PIP_INSTALL) $(TORCH) && $(BIN)/python $(PIP_INSTALL) --editable '.[reference]'; \
+	else echo "no PyTorch here: it is installed under Python 3.11 only; the tests that need it are skipped"; fi
+	@echo "installing the tools for tests and style into $(VENV) (once)"
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
