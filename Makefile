@@ -9,12 +9,14 @@
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 find = $(shell for each in $(1); do \
   if "$$each" -c '$(USABLE)' >/dev/null 2>&1; then command -v "$$each"; break; fi; done)
-# Where pyenv keeps its interpreters, whether they are on the path or not.
-PYENV := $$(pyenv root 2>/dev/null || echo "$$HOME/.pyenv")/versions
+# $(call anywhere,3.13): that Python on the path, then in pyenv, whose folder need not be in this home.
+anywhere = python$(1) "$$HOME"/.pyenv/versions/$(1)*/bin/python$(1) \
+  "$$(pyenv root 2>/dev/null)"/versions/$(1)*/bin/python$(1) \
+  "$$(dirname "$$(command -v pyenv)")"/../versions/$(1)*/bin/python$(1)
 
 PYTHON ?= $(call find,python3.13 python3.12 python3.11 python3)
-PYTHON_OLDEST ?= $(call find,python3.11 $(PYENV)/3.11*/bin/python3.11)
-PYTHON_NEWEST ?= $(call find,python3.13 $(PYENV)/3.13*/bin/python3.13)
+PYTHON_OLDEST ?= $(call find,$(call anywhere,3.11))
+PYTHON_NEWEST ?= $(call find,$(call anywhere,3.13))
 
 VENV ?= .venv
 VENV_OLDEST ?= .venv-oldest

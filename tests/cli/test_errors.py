@@ -69,13 +69,21 @@ def refused(here: Callable[..., Any], job: Path, tmp_path: Path) -> Callable[...
         ("model.num_kv_heads=3", ["num_heads 2 does not divide into num_kv_heads 3"]),
         ("model.head_dim=5", ["head_dim 5 is odd"]),
         ("model.vocab_size=200", ["model.vocab_size: 200 is smaller than the tokenizer's", "set at least"]),
-        ("train.sequence_length=9000", ["the training split has", "a shorter sequence"]),
         ("data.corpus=nowhere", ['there is no corpus "nowhere"']),
         ("data.tokenizer=nowhere.json", ["nowhere.json: no such file"]),
     ],
 )
 def test_an_impossible_job(refused: Callable[..., None], change: str, messages: list[str]) -> None:
     refused(*messages, sets=[change])
+
+
+def test_a_sequence_longer_than_the_text_is_noticed_before_the_compiler_starts(
+    here: Callable[..., Any], job: Path, tmp_path: Path
+) -> None:
+    outcome = here("train", job, "--out", tmp_path / "out", "--set", "train.sequence_length=5000")
+    assert_one_line(outcome, "the training split has", "a shorter sequence")
+    assert "compiling" not in outcome.err
+    assert files_of(tmp_path / "out") == {}
 
 
 @pytest.mark.parametrize(

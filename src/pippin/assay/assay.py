@@ -37,7 +37,8 @@ _DTYPES = ("float32", "bfloat16", "float16")
 _PROBE_SECONDS = 4.0
 _SAMPLING = Sampling(max_tokens=160, temperature=0.8, top_p=0.95, seed=0)
 _PROMPT_TOKENS = 8
-# A validation in mid-run is worth a tenth of the run's time, not more.
+# Validations in mid-run make the learning curve; together they are worth a tenth of the run's time.
+_MOST_VALIDATIONS = 4
 _VALIDATION_SHARE = 0.1
 
 
@@ -86,14 +87,15 @@ def assay(
         with ledger.span("data", "corpus"):
             dataset = open_data(draft, observer)
         _leave_if_asked(stop)
-        with ledger.span("evaluation", "microbenchmarks"):
-            rates, bandwidth = _microbenchmarks(draft, machine, observer)
-        _leave_if_asked(stop)
         observer.phase("compiling, and timing a few steps")
         with ledger.span("compile", "compile and probe"):
             probed = probe(draft, machine, dataset, seconds=_PROBE_SECONDS, warn=observer.warn)
+        job = _plan(request, preset, probed, dataset)
         _leave_if_asked(stop)
-        run.begin(_plan(request, preset, probed, dataset))
+        with ledger.span("evaluation", "microbenchmarks"):
+            rates, bandwidth = _microbenchmarks(draft, machine, observer)
+        _leave_if_asked(stop)
+        run.begin(job)
         before = ledger.now()
         trained, energy = _train(run, machine, dataset, probed, observer, stop)
         train_seconds = ledger.now() - before
@@ -156,14 +158,14 @@ def _plan(request: Request, preset: str, probed: Probe, dataset: Dataset) -> Job
     # Windows overlap by half: each brings half a sequence of new tokens.
     advance = probed.program.job.train.sequence_length / 2
     validation = dataset.manifest.splits.validation.tokens / advance * probed.window_seconds
-    halfway = -(-steps // 2) if validation < _VALIDATION_SHARE * seconds else None
+    times = min(_MOST_VALIDATIONS, 1 + int(_VALIDATION_SHARE * seconds / validation))
     return draft_job(
         preset,
         request.data,
         request.seed,
         steps=steps,
         batch_size=probed.batch_size,
-        evaluate_every_steps=halfway,
+        evaluate_every_steps=-(-steps // times),
     )
 
 
