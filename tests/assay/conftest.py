@@ -16,7 +16,8 @@ import pytest
 from pippin.report.schema import Report, load_report
 
 COMMAND = [sys.executable, "-c", "from pippin.cli.main import main; main()"]
-WORDS = [
+WORDS = ["an", "apple", "seed", "grows", "in", "the", "orchard", "where", "pears", "and", "plums"]
+WORDS += ["ripen", "slowly", "after", "rain", "sun"]
     "an",
     "apple",
     "seed",

@@ -80,7 +80,7 @@ def test_an_impossible_job(refused: Callable[..., None], change: str, messages: 
 def test_a_sequence_longer_than_the_text_is_noticed_before_the_compiler_starts(
     here: Callable[..., Any], job: Path, tmp_path: Path
 ) -> None:
-    outcome = here("train", job, "--out", tmp_path / "out", "--set", "train.sequence_length=5000")
+    outcome = here("train", job, "--out", tmp_path / "out", "--set", "train.sequence_length=9000")
     assert_one_line(outcome, "the training split has", "a shorter sequence")
     assert "compiling" not in outcome.err
     assert files_of(tmp_path / "out") == {}

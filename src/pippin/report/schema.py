@@ -65,7 +65,9 @@ class Report(Section):
     chip: Chip = Field(description="The chip that was measured.")
     workload: Workload = Field(description="The model and the text it was trained on.")
 
-    minutes_requested: Minutes = Field(description="Time the whole command was given.")
+    minutes_requested: Minutes = Field(
+        description="Minutes of training asked for; the whole command takes longer."
+    )
     steps: Count = Field(description="Training steps done.")
     tokens: Tokens = Field(description="Tokens trained on.")
     wall_seconds: Seconds = Field(description="Wall time of the whole command.")

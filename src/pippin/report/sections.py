@@ -72,11 +72,15 @@ class SecondsByCategory(Section):
     """Wall time by what it was spent on; every second is in exactly one category of the ledger."""
 
     step: Seconds = Field(description="Training steps.")
-    compile: Seconds = Field(description="Tracing and compiling programs.")
-    data: Seconds = Field(description="Waiting for the next batch.")
-    evaluation: Seconds = Field(description="Scoring the validation text.")
+    compile: Seconds = Field(description="Compiling, and the steps that time the probe.")
+    data: Seconds = Field(description="Building or opening the corpus, and making batches.")
+    evaluation: Seconds = Field(
+        description="Scoring the validation text; microbenchmarks, references and the sample."
+    )
     checkpoint: Seconds = Field(description="Saving checkpoints.")
-    restart: Seconds = Field(description="Restoring a checkpoint and doing lost steps again.")
+    restart: Seconds = Field(
+        description="Starting the process, finding the device, making or restoring the state."
+    )
     idle: Seconds = Field(description="Everything else.")
 
 
@@ -107,8 +111,8 @@ class MatrixProduct(Section):
     k: Count = Field(description="Columns of the left matrix, rows of the right one.")
     n: Count = Field(description="Columns of the right matrix.")
     flops_per_second: FlopsPerSecond = Field(description="2 m k n over the median time of one product.")
-    low: FlopsPerSecond | None = Field(description="Lowest rate among the repeats, or a lower percentile.")
-    high: FlopsPerSecond | None = Field(description="Highest rate among the repeats, or an upper percentile.")
+    low: FlopsPerSecond | None = Field(description="Lower end of the median's 95 % interval.")
+    high: FlopsPerSecond | None = Field(description="Upper end of the median's 95 % interval.")
     repeats: Count = Field(description="Timed repeats.")
 
 
@@ -116,8 +120,8 @@ class MemoryBandwidth(Section):
     """The rate at which the chip reads and writes its own memory."""
 
     bytes_per_second: BytesPerSecond | None = Field(description="Bytes read and written over median time.")
-    low: BytesPerSecond | None = Field(description="Lowest rate among the repeats, or a lower percentile.")
-    high: BytesPerSecond | None = Field(description="Highest rate among the repeats, or an upper percentile.")
+    low: BytesPerSecond | None = Field(description="Lower end of the median's 95 % interval.")
+    high: BytesPerSecond | None = Field(description="Upper end of the median's 95 % interval.")
     method: str | None = Field(description="How it was measured.")
     array_bytes: Bytes | None = Field(description="Size of the array that was streamed.")
 
