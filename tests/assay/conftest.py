@@ -18,24 +18,6 @@ from pippin.report.schema import Report, load_report
 COMMAND = [sys.executable, "-c", "from pippin.cli.main import main; main()"]
 WORDS = ["an", "apple", "seed", "grows", "in", "the", "orchard", "where", "pears", "and", "plums"]
 WORDS += ["ripen", "slowly", "after", "rain", "sun"]
-    "an",
-    "apple",
-    "seed",
-    "grows",
-    "in",
-    "the",
-    "orchard",
-    "where",
-    "pears",
-    "and",
-    "plums",
-    "ripen",
-    "slowly",
-    "after",
-    "rain",
-    "and",
-    "sun",
-]
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,10 @@ class FinishedCommand:
 
 @pytest.fixture(scope="session")
 def finished(pippin: Pippin, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedCommand:
-    """An undisturbed `pippin train`, compiled afresh. Tests read it and leave it as it is."""
+    """An undisturbed `pippin train` that finds no data in the cache. Tests read it and leave it as it is."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "job.toml").write_text(JOB.format(corpus=corpus))
+    environment = pippin.environment | {"PIPPIN_CACHE_DIR": str(folder / "cache")}
     before = time.monotonic()
-    result = pippin("train", folder / "job.toml", "--out", folder / "undisturbed")
+    result = pippin("train", folder / "job.toml", "--out", folder / "undisturbed", env=environment)
     return FinishedCommand(folder / "undisturbed", result, time.monotonic() - before)
