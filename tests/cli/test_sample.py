@@ -29,6 +29,13 @@ def test_it_prints_the_prompt_and_what_follows_and_nothing_else(pippin: Any, fin
     assert len(result.stdout) > len("an apple, 雨\n")
 
 
+def test_a_stream_without_the_characters_gets_question_marks(pippin: Any, finished: Any) -> None:
+    environment = pippin.environment | {"PYTHONIOENCODING": "ascii"}
+    result = pippin("sample", finished.folder, "--prompt", "雨", "--max-tokens", 3, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("?")
+
+
 def test_the_seed_decides_the_text(say: Callable[..., str]) -> None:
     options = ("--prompt", "the", "--max-tokens", 30)
     assert say(*options, "--seed", 1) == say(*options, "--seed", 1) != say(*options, "--seed", 2)

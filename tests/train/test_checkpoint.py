@@ -256,6 +256,9 @@ def test_the_record_says_what_was_saved(saved: Path) -> None:
     assert record["files"].keys() == listing(saved / "step_000000008" / "arrays").keys()
 
 
+# Orbax leaves futures behind whose exception nobody asked for; the one that matters reached us.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("vanishing", [False, True])
 def test_no_space_is_one_line_and_leaves_the_earlier_ones(
     small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, vanishing: bool

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pippin.errors import PippinError
+
+# What Typer raises for options it cannot parse. Older versions take the class from the package click,
+# newer ones carry a copy of their own: it is found as the base of one that both give out.
+_WrongUsage: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="pippin",
@@ -96,17 +100,17 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except PippinError as error:
         _leave(f"pippin: {error}", 2)
-    except KeyboardInterrupt:
+    except _WrongUsage as error:
+        message = " ".join(error.format_message().split())
+        _leave(f"pippin: {message} (see pippin --help)" if message else "", 2)  # no words: help was printed
+    except typer.Abort:
         _leave("pippin: interrupted", 130)
-    except BrokenPipeError:
-        # The reader of our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
 
 
 def _leave(message: str, status: int) -> None:
-    print(message, file=sys.stderr, flush=True)
+    if message:
+        print(message, file=sys.stderr, flush=True)
     sys.exit(status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 from pippin.errors import PippinError
@@ -16,6 +18,8 @@ def run(run: Path, prompt: str, *, max_tokens: int, temperature: float, top_p: f
         raise PippinError("not valid UTF-8", where="--prompt") from error
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     sampler = open_sampler(run)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a stream that lacks a character gets "?" in its place
     print(prompt, end="", flush=True)
     for piece in sampler.stream(prompt, sampling):
         print(piece, end="", flush=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pippin.data.batches import Batches
 from pippin.data.dataset import Dataset
 from pippin.errors import PippinError
 from pippin.job import Job
@@ -22,7 +21,7 @@ from pippin.train.metrics import MetricsLog
 from pippin.train.observer import Observer, RunPlan, StepReport
 from pippin.train.run import CHECKPOINTS, LEDGER, METRICS, SUMMARY, RunFolder
 from pippin.train.schedule import learning_rate
-from pippin.train.setup import Machine, find_machine, mfu, open_data
+from pippin.train.setup import Machine, find_machine, mfu, open_data, training_batches
 from pippin.train.signals import Interrupted, StopRequest
 from pippin.train.step import Program, State, StepResult
 
@@ -75,12 +74,7 @@ def pretrain(
     job, ledger, total = run.job, run.ledger, run.job.train.steps
     run.record(machine, dataset)
     train_table = job.train
-    batches = Batches(
-        dataset,
-        sequence_length=train_table.sequence_length,
-        batch_size=train_table.batch_size,
-        seed=train_table.seed,
-    )
+    batches = training_batches(job, dataset)
     saver = _Saver(run, dataset, observer)
     with ledger.span("restart", "initial or saved state"):
         step, state = saver.restore(program)

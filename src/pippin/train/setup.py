@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from pippin.catalog import Peak, Rules, find_chip, peak, select_rules
+from pippin.data.batches import Batches
 from pippin.data.dataset import Dataset
 from pippin.data.shards import build
 from pippin.devices import Chip, detect, keep_freed_memory
@@ -75,7 +76,20 @@ def open_data(job: Job, observer: Observer) -> Dataset:
             where="model.vocab_size",
             fix=f"leave it out, or set at least {dataset.vocab_size}",
         )
+    training_batches(job, dataset)  # a text too short is found now, not after minutes of compiling
     return dataset
+
+
+def training_batches(job: Job, dataset: Dataset) -> Batches:
+    """The batches that the job trains on.
+
+    Raises:
+        PippinError: the training split has no whole sequence.
+    """
+    table = job.train
+    return Batches(
+        dataset, sequence_length=table.sequence_length, batch_size=table.batch_size, seed=table.seed
+    )
 
 
 def mfu(job: Job, machine: Machine, tokens_per_second: float) -> float | None:
