@@ -14,7 +14,7 @@ anywhere = python$(1) "$$HOME"/.pyenv/versions/$(1)*/bin/python$(1) \
   "$$(pyenv root 2>/dev/null)"/versions/$(1)*/bin/python$(1) \
   "$$(dirname "$$(command -v pyenv)")"/../versions/$(1)*/bin/python$(1)
 
-PYTHON ?= $(call find,python3.13 python3.12 python3.11 python3)
+PYTHON ?= $(call find,python3.11 python3.12 python3.13 python3)
 PYTHON_OLDEST ?= $(call find,$(call anywhere,3.11))
 PYTHON_NEWEST ?= $(call find,$(call anywhere,3.13))
 

@@ -39,7 +39,7 @@ class TrainTable(_Table):
     steps: int = Field(ge=1)
     batch_size: int = Field(default=8, ge=1)
     sequence_length: int = Field(default=256, ge=2)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1e38)
     schedule: Literal["cosine", "wsd"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     decay_fraction: float = Field(default=0.2, gt=0, le=1)

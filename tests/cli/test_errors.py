@@ -204,6 +204,10 @@ def test_a_loss_that_is_not_finite(pippin: Any, job: Path, tmp_path: Path) -> No
         result, "the loss of step 2 is", "the update was dropped and the run stopped", "nothing was saved yet"
     )
     assert not (tmp_path / "run" / "summary.json").exists()
+    ledger = [json.loads(line) for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
+    good, dropped = (span for span in ledger if span["category"] == "step")
+    assert dropped["step"] == 2 and len(dropped["digest"]) == 16 and "tokens" not in dropped
+    assert dropped["dropped_tokens"][0] == good["tokens"][1]
 
 
 def digest_of(run: Path) -> str:

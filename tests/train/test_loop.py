@@ -182,3 +182,13 @@ def test_the_same_job_gives_the_same_bits_in_another_folder(
 ) -> None:
     trained = bench.train(tmp_path / "elsewhere")
     assert trained.summary["parameter_sha256"] == finished.trained.summary["parameter_sha256"]
+
+
+def test_a_validation_that_is_not_finite_stops_the_run(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may diverge in its last step: that step's own loss came before the update."""
+    monkeypatch.setattr(pippin.train.loop, "bits_per_byte", lambda *_, **__: math.nan)
+    with pytest.raises(PippinError, match="nan bits per byte: the run has diverged"):
+        bench.train(tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from pippin.data.shards import build
 from pippin.errors import PippinError
 from pippin.train.ledger import read_ledger
-from pippin.train.run import RunFolder, process_start
+from pippin.train.run import RunFolder
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -158,15 +159,17 @@ def test_a_read_only_folder_is_one_line(bench: Any, small_disk: Callable[[int], 
             pass
 
 
-def test_the_clock_starts_with_the_process(tmp_path: Path, bench: Any) -> None:
-    code = "import time; t = time.time(); from pippin.train.run import process_start as p; print(t, p())"
-    before = time.time()
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    at_code, start = (float(word) for word in result.stdout.split())
-    # A kernel's tick is 0.01 s; fork and exec lie between `before` and the process's own first line.
-    assert before - 0.05 <= start <= at_code + 0.05
+def test_the_ledger_counts_from_when_the_caller_says(tmp_path: Path, bench: Any) -> None:
     begun = time.time() - 3
     with RunFolder(tmp_path / "run", bench.job(), begun=begun) as run:
         run.ledger.sync()
     assert read_ledger(tmp_path / "run" / "ledger.jsonl")[0]["start"] == pytest.approx(begun, abs=1e-5)
-    assert process_start() < (tmp_path / "run").stat().st_ctime
+
+
+def test_the_command_counts_from_its_own_start() -> None:
+    """Imports included, but not the life of a shell that replaced itself by the command."""
+    code = "import pippin.cli.main as m; print(m._BEGUN)"
+    before = time.time()
+    program = f"sleep 1.5; exec {shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    result = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert before + 1.3 <= float(result.stdout) <= time.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 from pippin.assay.findings import Findings, Metered, Request, SampleText, build_report
@@ -20,7 +21,7 @@ from pippin.data.dataset import Dataset
 from pippin.data.tokenizer import decode
 from pippin.devices import MeterError, NoMeter, find_meter
 from pippin.errors import PippinError
-from pippin.job import Job
+from pippin.job import DataTable, Job
 from pippin.report.page import prepare, write_report
 from pippin.report.schema import Report
 from pippin.train.account import account
@@ -34,12 +35,13 @@ from pippin.train.setup import Machine, find_machine, open_data
 from pippin.train.signals import Interrupted, StopRequest
 
 _DTYPES = ("float32", "bfloat16", "float16")
-_PROBE_SECONDS = 4.0
+_PROBE_SECONDS = 8.0
 _SAMPLING = Sampling(max_tokens=160, temperature=0.8, top_p=0.95, seed=0)
 _PROMPT_TOKENS = 8
 # Validations in mid-run make the learning curve; together they are worth a tenth of the run's time.
 _MOST_VALIDATIONS = 4
 _VALIDATION_SHARE = 0.1
+_TRAINED = "after the training, which is finished and saved; no report was written"
 
 
 def default_folder(now: datetime.datetime) -> Path:
@@ -83,6 +85,7 @@ def assay(
         with ledger.span("restart", "device"):
             machine = find_machine()
             preset, why = choose_preset(request.model, machine)
+            request = _resolved(request)
             draft = draft_job(preset, request.data, request.seed)
         with ledger.span("data", "corpus"):
             dataset = open_data(draft, observer)
@@ -99,10 +102,13 @@ def assay(
         before = ledger.now()
         trained, energy = _train(run, machine, dataset, probed, observer, stop)
         train_seconds = ledger.now() - before
+        _leave_if_asked(stop, _TRAINED)
         with ledger.span("evaluation", "reference compressors and counts"):
             references = reference_scores(dataset, observer)
+        _leave_if_asked(stop, _TRAINED)
         with ledger.span("evaluation", "sample"):
             text = _sample(run.job, trained, dataset, observer)
+        _leave_if_asked(stop, _TRAINED)
         observer.phase("writing the report")
         with ledger.span("evaluation", "report"):
             prepare()
@@ -132,9 +138,17 @@ def assay(
     return report
 
 
-def _leave_if_asked(stop: StopRequest) -> None:
+def _resolved(request: Request) -> Request:
+    """With the whole path of a corpus of files, so that the job can be repeated from any folder."""
+    local = Path(request.data).exists() or request.data != DataTable().corpus
+    return replace(request, data=str(Path(request.data).resolve())) if local else request
+
+
+def _leave_if_asked(
+    stop: StopRequest, kept: str = "before the training began; there is nothing to keep"
+) -> None:
     if stop.requested:
-        raise Interrupted(stop.requested, "stopped before the training began; there is nothing to keep")
+        raise Interrupted(stop.requested, f"stopped {kept}")
 
 
 def _microbenchmarks(draft: Job, machine: Machine, observer: Observer) -> tuple[list[MatmulRate], Bandwidth]:
@@ -146,9 +160,9 @@ def _microbenchmarks(draft: Job, machine: Machine, observer: Observer) -> tuple[
 
     shape, rows = draft.shape, draft.tokens_per_step
     own: list[Shape] = [(rows, shape.d_model, shape.ffn_dim), (rows, shape.d_model, shape.vocab_size)]
-    rates = measure_matmul(_DTYPES, large_squares(), progress=tell)
+    rates = measure_matmul(_DTYPES, large_squares(machine.chip.memory_bytes), progress=tell)
     rates += measure_matmul([machine.choices.compute_dtype], own, progress=tell)
-    return rates, measure_memory_bandwidth()
+    return rates, measure_memory_bandwidth(memory_bytes=machine.chip.memory_bytes)
 
 
 def _plan(request: Request, preset: str, probed: Probe, dataset: Dataset) -> Job:

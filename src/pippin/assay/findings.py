@@ -10,7 +10,7 @@ import numpy as np
 
 from pippin.assay.microbenchmarks import Bandwidth, MatmulRate, best_rate
 from pippin.assay.references import MEANING, References
-from pippin.catalog import find_chip, why_no_peak
+from pippin.catalog import why_no_peak
 from pippin.data.dataset import Dataset
 from pippin.job import Job
 from pippin.models.counts import (
@@ -21,7 +21,7 @@ from pippin.models.counts import (
 )
 from pippin.report.schema import SCHEMA_VERSION, Report
 from pippin.train.account import Account, finished_steps
-from pippin.train.setup import Machine, versions
+from pippin.train.setup import Machine, mfu, versions
 
 _MOST_LOSS_POINTS = 500
 _WINDOWS = 10
@@ -129,7 +129,7 @@ def build_report(found: Findings) -> Report:
             "goodput": found.account.seconds_by_category["step"] / found.account.wall_seconds,
             "flops_per_token": flops,
             "model_flops_per_second": delivered,
-            "mfu": _mfu(found, delivered, unknown),
+            "mfu": _mfu(found, rate, delivered, unknown),
             "measured_peak_share": share,
             "basis": _basis(found, measured, unknown),
             "matmul": _matmul(found.rates, unknown),
@@ -147,10 +147,7 @@ def build_report(found: Findings) -> Report:
 
 
 def _chip(found: Findings, unknown: _Unknown) -> dict[str, Any]:
-    chip, rules = found.machine.chip, found.machine.rules
-    known = find_chip(
-        chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
-    )
+    chip, known, rules = found.machine.chip, found.machine.known, found.machine.rules
     fields: dict[str, Any] = {
         name: unknown.known(
             f"chip.{name}", getattr(chip, name), chip.unknown.get(name, "the system does not say")
@@ -192,25 +189,20 @@ def _workload(found: Findings) -> dict[str, Any]:
     }
 
 
-def _mfu(found: Findings, delivered: float, unknown: _Unknown) -> float | None:
+def _mfu(found: Findings, rate: float, delivered: float, unknown: _Unknown) -> float | None:
     rated = found.machine.peak_flops_per_second
+    why = _why_no_peak(found)
     if rated and delivered > rated:
-        unknown["mfu"] = (
-            f"the computed share of the rated peak is {delivered / rated:.2f}: the catalog's peak is wrong"
-        )
-        return None
-    share: float | None = unknown.known("mfu", delivered / rated if rated else None, _why_no_peak(found))
+        why = f"the share of the rated peak would be {delivered / rated:.2f}: the catalog's peak is wrong"
+    share: float | None = unknown.known("mfu", mfu(found.job, found.machine, rate), why)
     return share
 
 
 def _why_no_peak(found: Findings) -> str:
     chip = found.machine.chip
-    known = find_chip(
-        chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
-    )
     # A CPU's device kind is just "cpu"; its name says which it is.
     named = chip.name if chip.platform == "cpu" else chip.device_kind
-    return why_no_peak(known, found.machine.choices.compute_dtype, device_kind=named)
+    return why_no_peak(found.machine.known, found.machine.choices.compute_dtype, device_kind=named)
 
 
 def _basis(found: Findings, measured: MatmulRate | None, unknown: _Unknown) -> dict[str, Any]:
@@ -243,16 +235,15 @@ def _basis(found: Findings, measured: MatmulRate | None, unknown: _Unknown) -> d
             "tokens of the steps after the first over the time of those steps' spans"
         ),
         "tokens_per_second_end_to_end_definition": (
-            "all tokens trained on over all wall time of the command: start, data, microbenchmarks, compile, "
-            "steps, saves, validation, references and sample included"
+            "all tokens trained on over all wall time from the start of the process to the end of the "
+            "ledger: data, microbenchmarks, compile, steps, saves, validation, references and sample included"
         ),
     }
 
 
 def _matmul(rates: list[MatmulRate], unknown: _Unknown) -> list[dict[str, Any]]:
-    ran = [rate for rate in rates if rate.flops_per_second is not None]
     rows = []
-    for index, rate in enumerate(ran):
+    for index, rate in enumerate(rates):
         row = asdict(rate)
         reason = row.pop("reason") or "not measured"
         rows.append(

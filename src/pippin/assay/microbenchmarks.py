@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import psutil
 
 from pippin.assay.timing import Clock, median_interval, seconds_per_call, why_no_interval
 
@@ -130,23 +129,32 @@ def matmul_rate(dtype: str, shape: Shape, seconds: Sequence[float]) -> MatmulRat
     return MatmulRate(dtype, m, k, n, median, low, high, len(seconds), why_no_interval(len(seconds)))
 
 
-def large_squares() -> tuple[Shape, ...]:
-    """Square products large enough for a device's best rate, small enough for its memory."""
+def large_squares(memory_bytes: int | None = None) -> tuple[Shape, ...]:
+    """Square products large enough for a device's best rate, small enough for its memory.
+
+    Args:
+        memory_bytes: the device's memory; 4 GiB are assumed where it is not known.
+    """
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return ((1024, 1024, 1024), (2048, 2048, 2048))
     # Three float32 arrays of 8192^2 take 0.8 GB; at most an eighth of the memory is used.
-    memory = _memory_bytes(device) or 4 * _GIB
+    memory = memory_bytes or 4 * _GIB
     side = next(side for side in (8192, 4096, 2048, 1024) if 12 * side**2 <= memory / 8 or side == 1024)
     return ((side, side, side),)
 
 
 def measure_memory_bandwidth(
-    *, array_bytes: int | None = None, seconds: float = 1.0, clock: Clock = time.perf_counter
+    *,
+    memory_bytes: int | None = None,
+    array_bytes: int | None = None,
+    seconds: float = 1.0,
+    clock: Clock = time.perf_counter,
 ) -> Bandwidth:
     """Measures the triad on the first local device.
 
     Args:
+        memory_bytes: the device's memory; None where it is not known.
         array_bytes: size of each of the three arrays, at least 4; by default four times the last-level cache
             (the rule of the STREAM benchmark), within a sixteenth of the memory and 1 GiB.
         seconds: time to repeat for; filling the arrays comes on top.
@@ -155,7 +163,7 @@ def measure_memory_bandwidth(
     device = jax.local_devices()[0]
     cache_bytes = last_level_cache_bytes() if device.platform == "cpu" else None
     if array_bytes is None:
-        array_bytes = triad_array_bytes(_memory_bytes(device), cache_bytes)
+        array_bytes = triad_array_bytes(memory_bytes, cache_bytes)
     elements = array_bytes // 4
     array_bytes = 4 * elements
     timed = seconds_per_call(_triad(elements), seconds, clock=clock)
@@ -254,20 +262,6 @@ def _in_place(kernel: Callable[..., jax.Array], output: jax.Array, *inputs: Any)
         output.block_until_ready()
 
     return run
-
-
-def _memory_bytes(device: jax.Device) -> int | None:
-    """The device's memory; on a CPU the machine's, or the control group's where that is less."""
-    if device.platform != "cpu":
-        try:
-            limit = (device.memory_stats() or {}).get("bytes_limit")
-        except (jax.errors.JaxRuntimeError, NotImplementedError):  # not every plugin has the statistics
-            return None
-        return int(limit) if limit else None
-    total = int(psutil.virtual_memory().total)
-    group_limit = Path("/sys/fs/cgroup/memory.max")
-    text = group_limit.read_text().strip() if group_limit.exists() else "max"
-    return min(total, int(text)) if text.isdigit() else total
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,10 +13,10 @@ from pippin.train.observer import Observer
 MAX_COUNTED_TOKENS = 100_000_000
 
 MEANING = (
-    "Bits per byte of text that none of them saw: xz and zstd start from nothing and can only use what "
-    "repeats within this text, while the model, the primed xz and the counts have read the training text; "
-    "so the distance to xz says that the model learnt the language of this corpus, and not that it is a "
-    "good model or a practical compressor."
+    "Bits per byte of text that none of them saw: xz and zstd start from nothing, can only use what repeats "
+    "within this text and do worse the shorter it is, while the model, the primed xz and the counts have "
+    "read the training text; so the distance to xz says that the model learnt the language of this corpus, "
+    "and not that it is a good model or a practical compressor."
 )
 
 

@@ -5,6 +5,7 @@ The recipes are ours, tuned for short runs: small batches and high rates, so tha
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -169,10 +170,10 @@ def steps_for(seconds: float, step_seconds: float) -> int:
     """
     steps = int(seconds / step_seconds)
     if steps < FEWEST_STEPS:
-        need = FEWEST_STEPS * step_seconds / 60
+        need = math.ceil(100 * (FEWEST_STEPS + 0.5) * step_seconds / 60) / 100
         raise PippinError(
-            f"a step takes {step_seconds:.1f} s here, so {seconds / 60:g} minutes are too short",
+            f"a step takes {step_seconds:.2f} s here, so {seconds / 60:g} minutes are too short",
             where="--minutes",
-            fix=f"give at least {need:.1f}, or a smaller --model",
+            fix=f"give at least {need:.2f}, or a smaller --model",
         )
     return steps

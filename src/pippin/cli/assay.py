@@ -13,13 +13,11 @@ from pippin.assay.findings import Request
 from pippin.cli.display import Display
 from pippin.report.schema import Report
 from pippin.report.units import bits, dollars, duration, percent, si
-from pippin.train.run import process_start
 from pippin.train.signals import Interrupted
 
 
-def run(request: Request, out: Path | None, *, as_json: bool) -> None:
+def run(request: Request, out: Path | None, *, as_json: bool, begun: float) -> None:
     """Assays and prints the summary, or the whole report as JSON."""
-    begun = process_start()
     folder = out or default_folder(datetime.datetime.now())
     try:
         with Display(sys.stderr) as display:
@@ -32,7 +30,7 @@ def run(request: Request, out: Path | None, *, as_json: bool) -> None:
 
 def summary(report: Report, folder: Path) -> str:
     """The report in a dozen lines; what is not known says why."""
-    work, held_out = report.workload, report.held_out
+    work = report.workload
     lines = {
         "chip": f"{report.chip.name} ({report.chip.platform}, {report.chip.cores} cores)",
         "workload": f"{work.preset}, {work.num_parameters / 1e6:.1f} M parameters, "
@@ -42,14 +40,20 @@ def summary(report: Report, folder: Path) -> str:
         "model FLOP/s": si(report.model_flops_per_second, "FLOP/s"),
         "of measured peak": _measured_share(report) or report.unknown.get("measured_peak_share"),
         "MFU": _mfu(report) or f"unknown: {report.unknown.get('mfu')}",
-        "held out": f"{bits(held_out.bits_per_byte)} bits/byte, {percent(held_out.fewer_bits_than_xz)} fewer "
-        f"than xz -9 ({bits(held_out.xz_bits_per_byte)}); zstd -19 {bits(held_out.zstd_bits_per_byte)}",
+        "held out": _held_out(report),
         "cost": _cost(report) or f"unknown: {report.unknown.get('price.usd_per_million_tokens')}",
         "energy": _energy(report) or f"unknown: {report.unknown.get('energy.joules')}",
         "took": duration(report.wall_seconds),
         "report": str(folder / "report.html"),
     }
     return "\n".join(f"{name:>16}  {text}" for name, text in lines.items())
+
+
+def _held_out(report: Report) -> str:
+    held_out, fewer = report.held_out, report.held_out.fewer_bits_than_xz
+    against = f"{percent(abs(fewer))} {'fewer' if fewer >= 0 else 'more'} than xz -9"
+    xz, zstd = bits(held_out.xz_bits_per_byte), bits(held_out.zstd_bits_per_byte)
+    return f"{bits(held_out.bits_per_byte)} bits/byte, {against} ({xz}); zstd -19 {zstd}"
 
 
 def _measured_share(report: Report) -> str | None:

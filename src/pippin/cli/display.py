@@ -69,7 +69,9 @@ class Display(Observer):
 
     def phase(self, what: str) -> None:
         if self._live:
-            self._show(what, total=None)
+            self._show(what)
+            assert self._task is not None
+            self._live.reset(self._task, total=None)
         elif what != "training":
             self._print(f"{what} ...")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,9 @@ import typer
 
 from pippin.errors import PippinError
 
+# Unix time at which this program began: now, less the processor time its start has taken. The kernel's own
+# start of the process may be that of a shell which replaced itself by us much later.
+_BEGUN = time.time() - time.process_time()
 # What Typer raises for options it cannot parse. Older versions take the class from the package click,
 # newer ones carry a copy of their own: it is found as the base of one that both give out.
 _WrongUsage: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -54,7 +58,7 @@ def train(
     """Pretrain a job. Started again on the same folder, it goes on where it stopped."""
     from pippin.cli.train import run
 
-    run(job, out, overrides or [])
+    run(job, out, overrides or [], begun=_BEGUN)
 
 
 @app.command(epilog='Example: pippin sample runs/first --prompt "My fellow citizens" --temperature 0.7')
@@ -91,7 +95,7 @@ def assay(
     from pippin.cli.assay import run
 
     request = Request(minutes, model, data, price_per_hour, seed, command=("pippin", *sys.argv[1:]))
-    run(request, out, as_json=as_json)
+    run(request, out, as_json=as_json, begun=_BEGUN)
 
 
 def main() -> None:
@@ -100,7 +104,13 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python must not find that out once more on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except PippinError as error:
         _leave(f"pippin: {error}", 2)
     except _WrongUsage as error:

@@ -10,16 +10,15 @@ import typer
 from pippin.cli.display import Display
 from pippin.job import load_job
 from pippin.train.loop import train
-from pippin.train.run import process_start
 from pippin.train.signals import Interrupted
 
 
-def run(path: Path, out: Path, overrides: list[str]) -> None:
+def run(path: Path, out: Path, overrides: list[str], *, begun: float) -> None:
     """Trains and prints one closing line."""
     job = load_job(path, overrides)
     try:
         with Display(sys.stderr) as display:
-            trained = train(job, out, display, begun=process_start())
+            trained = train(job, out, display, begun=begun)
     except Interrupted as stop:
         print(f"pippin: {stop}", file=sys.stderr, flush=True)
         raise typer.Exit(stop.exit_status) from stop

@@ -173,9 +173,10 @@ def _matmul(report: Report) -> _Words:
         (
             product.dtype,
             plots.shape_label(product),
-            si(product.flops_per_second, "FLOP/s"),
-            si(product.low, "FLOP/s") if product.low is not None else "unknown",
-            si(product.high, "FLOP/s") if product.high is not None else "unknown",
+            *(
+                "unknown" if rate is None else si(rate, "FLOP/s")
+                for rate in (product.flops_per_second, product.low, product.high)
+            ),
             f"{product.repeats:,}",
         )
         for products in plots.matmul_groups(report).values()

@@ -226,7 +226,7 @@ def draw_matmul(report: Report, canvas: Canvas) -> None:
     label = si(delivered, "FLOP/s")
     if report.measured_peak_share is not None:
         label += f" · {percent(report.measured_peak_share)}" + ("" if canvas.narrow else " of measured peak")
-    rates = [max(product.flops_per_second, product.high or 0) for product in report.matmul]
+    rates = [max(product.flops_per_second or 0, product.high or 0) for product in report.matmul]
     full = canvas.width - left - 20
     scale = min((full - 7 * len(label)) / (delivered or 1), (full - 76) / (max(rates, default=0) or 1))
     y = _matmul_head(canvas, -8, "Training, model FLOPs only")
@@ -248,14 +248,16 @@ def _matmul_head(canvas: Canvas, y: float, text: str) -> float:
 
 
 def _matmul_row(canvas: Canvas, product: MatrixProduct, left: float, y: float, scale: float) -> None:
-    length = product.flops_per_second * scale
+    length = (product.flops_per_second or 0) * scale
     _bar(canvas, left, y + 4, length, 18, "other")
     end = length
     if product.low is not None and product.high is not None:
         end = max(length, product.high * scale)
         _bar(canvas, left + product.low * scale, y + 12.25, end - product.low * scale, 1.5, "ink")
     canvas.text(left - 12, y + 13, shape_label(product), ha="right", fontsize=SMALL_PX)
-    canvas.text(left + end + 8, y + 13, si(product.flops_per_second, "FLOP/s"), fontsize=SMALL_PX)
+    ran = product.flops_per_second is not None
+    label = si(product.flops_per_second or 0, "FLOP/s") if ran else "does not run here"
+    canvas.text(left + end + 8, y + 13, label, fontsize=SMALL_PX)
 
 
 def _bar(canvas: Canvas, x: float, y: float, width: float, height: float, name: str, gap: float = 0) -> None:

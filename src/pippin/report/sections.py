@@ -110,7 +110,9 @@ class MatrixProduct(Section):
     m: Count = Field(description="Rows of the left matrix.")
     k: Count = Field(description="Columns of the left matrix, rows of the right one.")
     n: Count = Field(description="Columns of the right matrix.")
-    flops_per_second: FlopsPerSecond = Field(description="2 m k n over the median time of one product.")
+    flops_per_second: FlopsPerSecond | None = Field(
+        description="2 m k n over the median time of one product; null where the device does not run it."
+    )
     low: FlopsPerSecond | None = Field(description="Lower end of the median's 95 % interval.")
     high: FlopsPerSecond | None = Field(description="Upper end of the median's 95 % interval.")
     repeats: Count = Field(description="Timed repeats.")

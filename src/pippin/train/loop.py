@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -89,12 +90,13 @@ def pretrain(
             rate = learning_rate(train_table, step)
         with ledger.span("step") as span:
             state, result = program.step(state, batch.inputs, batch.targets, batch.segments, rate)
-            if result.finite:
-                span.fields = {
-                    "step": step + 1,
-                    "tokens": [batch.first_token, batch.stop_token],
-                    "digest": batch.digest,
-                }
+            # A dropped step consumed its tokens for nothing: folds over `tokens` pass it by.
+            tokens = "tokens" if result.finite else "dropped_tokens"
+            span.fields = {
+                "step": step + 1,
+                tokens: [batch.first_token, batch.stop_token],
+                "digest": batch.digest,
+            }
         if not result.finite:
             raise _not_finite(step + 1, result, saver.last_step)
         step += 1
@@ -161,7 +163,14 @@ def _validation(
 def _evaluate(run: RunFolder, program: Program, state: State, dataset: Dataset, observer: Observer) -> float:
     observer.phase("validating")
     with run.ledger.span("evaluation", "validation"):
-        return bits_per_byte(program, state["parameters"], dataset, progress=observer.progress)
+        bits = bits_per_byte(program, state["parameters"], dataset, progress=observer.progress)
+    if not math.isfinite(bits):
+        raise PippinError(
+            f"the validation gives {bits} bits per byte: the run has diverged and stopped",
+            where="train",
+            fix="lower train.learning_rate; an earlier checkpoint, if any, was kept",
+        )
+    return bits
 
 
 def _not_finite(step: int, result: StepResult, saved_step: int) -> PippinError:
@@ -172,7 +181,7 @@ def _not_finite(step: int, result: StepResult, saved_step: int) -> PippinError:
         f"the loss of step {step} is {result.loss}, its gradient norm {result.gradient_norm}: "
         f"the update was dropped and the run stopped; {kept}",
         where="train",
-        fix="lower train.learning_rate, or look at the data of this step in ledger.jsonl",
+        fix="lower train.learning_rate, or look at the data: ledger.jsonl has this step's tokens and digest",
     )
 
 

@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from pippin.data.dataset import Dataset
 from pippin.errors import PippinError, explained
 from pippin.job import Job, load_job
@@ -52,6 +50,7 @@ class RunFolder:
                 self.path.mkdir(parents=True, exist_ok=True)
             self._lock(opening)
             if not (self.path / JOB).exists():
+                (self.path / LEDGER).unlink(missing_ok=True)  # of an assay that was killed before it trained
                 opening.push(self._forget_failed_start)
             if self._job:
                 self.begin(self._job)
@@ -134,20 +133,6 @@ class RunFolder:
             ) from error
 
 
-def process_start() -> float:
-    """Unix time at which this process began, imports included; good to 0.01 s on Linux.
-
-    There the age comes from the kernel's own clock: the boot time that other ways start from is rounded
-    to a second.
-    """
-    stat = Path("/proc/self/stat")
-    if not stat.exists():
-        return float(psutil.Process().create_time())
-    ticks = int(stat.read_text().rpartition(")")[2].split()[19])
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - age
-
-
 def _is_leftover(name: str) -> bool:
     """Whether a process killed before it wrote its job may have left this."""
     return name == _LOCK or name.startswith(f".{JOB}.")
@@ -155,8 +140,12 @@ def _is_leftover(name: str) -> bool:
 
 def _refuse_other(path: Path, job: Job | None) -> None:
     with explained(path):
-        if not path.exists() or all(_is_leftover(entry.name) for entry in path.iterdir()):
+        if not path.exists():
             return
+        names = {entry.name for entry in path.iterdir()}
+    # An assay that was killed before it trained leaves its lock and its ledger.
+    if names == {_LOCK, LEDGER} or all(_is_leftover(name) for name in names):
+        return
     if job is None or not (path / JOB).exists():
         what = "the folder holds a run already" if (path / JOB).exists() else "the folder holds other files"
         raise PippinError(what, where=path, fix="choose a new or empty folder")

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from pippin.catalog import Peak, Rules, find_chip, peak, select_rules
+from pippin.catalog import CatalogChip, Peak, Rules, find_chip, peak, select_rules
 from pippin.data.batches import Batches
 from pippin.data.dataset import Dataset
 from pippin.data.shards import build
@@ -23,9 +23,10 @@ from pippin.train.step import Choices
 
 @dataclass(frozen=True)
 class Machine:
-    """The chip at hand, the rules that apply to it, and its rated peak where the catalog knows it."""
+    """The chip at hand, its entry and rated peak where the catalog knows it, and the rules that apply."""
 
     chip: Chip
+    known: CatalogChip | None
     rules: Rules
     choices: Choices
     peak: Peak | None
@@ -53,7 +54,7 @@ def find_machine(job: Job | None = None) -> Machine:
     known = find_chip(
         chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
     )
-    return Machine(chip, rules, choices, peak(known, choices.compute_dtype) if known else None)
+    return Machine(chip, known, rules, choices, peak(known, choices.compute_dtype) if known else None)
 
 
 def open_data(job: Job, observer: Observer) -> Dataset:
@@ -93,10 +94,13 @@ def training_batches(job: Job, dataset: Dataset) -> Batches:
 
 
 def mfu(job: Job, machine: Machine, tokens_per_second: float) -> float | None:
-    """Model FLOP utilisation of the rated peak (one device); null where the peak is not known."""
+    """Model FLOP utilisation of the rated peak (one device).
+
+    None where the peak is not known, or must be wrong since more was delivered.
+    """
     rated = machine.peak_flops_per_second
-    flops = training_flops_per_token(job.shape, job.train.sequence_length)
-    return flops * tokens_per_second / rated if rated else None
+    delivered = training_flops_per_token(job.shape, job.train.sequence_length) * tokens_per_second
+    return delivered / rated if rated and delivered <= rated else None
 
 
 def versions() -> dict[str, str]:
