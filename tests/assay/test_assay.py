@@ -47,8 +47,9 @@ def test_the_ledger_has_every_second_once(assayed: Any) -> None:
 
 
 def test_wall_time_is_that_of_the_command(assayed: Any) -> None:
-    """Within 2 % in an assay of minutes; this one is short, so half a second of leaving counts for more."""
-    assert assayed.report.wall_seconds == pytest.approx(assayed.wall_seconds, rel=0.02, abs=1.5)
+    """Within 2 % in an assay of minutes. In this one of seconds the interpreter's start, and drawing the page
+    once the ledger is closed, count for more; on a busy machine they take seconds themselves."""
+    assert assayed.wall_seconds - 5 < assayed.report.wall_seconds <= assayed.wall_seconds
 
 
 def test_the_report_agrees_with_the_job_and_the_run(assayed: Any) -> None:

@@ -102,8 +102,8 @@ def draw(logits: np.ndarray, sampling: Sampling, generator: np.random.Generator)
     """One token id from scores (V,)."""
     if sampling.temperature == 0:
         return int(logits.argmax())
-    scaled = (logits - logits.max()).astype(np.float64) / sampling.temperature
-    probabilities = np.exp(scaled)
+    wide = logits.astype(np.float64)
+    probabilities = np.exp((wide - wide.max()) / sampling.temperature)
     probabilities /= probabilities.sum()
     order = np.argsort(-probabilities, kind="stable")
     before = np.cumsum(probabilities[order]) - probabilities[order]
