@@ -14,13 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from pippin.data.batches import Batches
 from pippin.data.dataset import Dataset
 from pippin.errors import PippinError
 from pippin.job import Job, make_job
 from pippin.models.presets import preset
 from pippin.train.schedule import learning_rate
-from pippin.train.setup import Machine
+from pippin.train.setup import Machine, training_batches
 from pippin.train.step import Program
 
 # The shortest run that shows a rate in five windows of steps after the first.
@@ -141,9 +140,7 @@ def probe(
 def _timed(job: Job, machine: Machine, dataset: Dataset, seconds: float) -> Probe:
     program = Program(job, machine.choices)
     train = job.train
-    batches = Batches(
-        dataset, sequence_length=train.sequence_length, batch_size=train.batch_size, seed=train.seed
-    )
+    batches = training_batches(job, dataset)
     state = program.initial_state()
     times: list[float] = []
     begun = time.perf_counter()
