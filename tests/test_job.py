@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pippin.errors import PippinError
-from pippin.job import ChipTable, DataTable, RunTable, TrainTable, load_job, make_job
+from pippin.job import ChipTable, DataTable, MeshTable, RunTable, TrainTable, load_job, make_job
 from pippin.models.config import ModelConfig
 from pippin.models.presets import PRESETS
 
@@ -121,7 +121,7 @@ def test_a_written_job_is_read_back_equal(
     assert back.to_toml() == job.to_toml()
 
 
-@pytest.mark.parametrize("table", [RunTable, DataTable, TrainTable, ChipTable])
+@pytest.mark.parametrize("table", [RunTable, DataTable, TrainTable, MeshTable, ChipTable])
 def test_what_toml_cannot_say_is_a_default(table: type[Any]) -> None:
     """TOML has no null: a field that may be None must start as None, or the round trip would lose it."""
     for name, field in table.model_fields.items():
@@ -182,7 +182,7 @@ REFUSED = [
     ("run.keep_checkpoint", "1", "unknown key 'run.keep_checkpoint' (did you mean 'keep_checkpoints'?)"),
     ("chip.dtype", "'float32'", "unknown key 'chip.dtype' (did you mean 'compute_dtype'?)"),
     ("dta.corpus", "'x'", "unknown key 'dta' (did you mean 'data'?)"),
-    ("zzz.x", "1", "unknown key 'zzz' (known: model, data, train, run, chip)"),
+    ("zzz.x", "1", "unknown key 'zzz' (known: model, data, train, mesh, run, chip)"),
     ("train.more.steps", "1", "unknown key 'train.more' (known: steps, "),
     ("model.preset", "'pippin-5'", "no preset named 'pippin-5' (did you mean 'pippin-5m'?)"),
     ("model.preset", "3", "no preset named '3'"),
@@ -268,6 +268,7 @@ def test_the_nearest_known_key_is_named_for_every_key() -> None:
         "model": ModelConfig,
         "data": DataTable,
         "train": TrainTable,
+        "mesh": MeshTable,
         "run": RunTable,
         "chip": ChipTable,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pippin.job import ChipTable, DataTable, Job, RunTable, TrainTable, load_job, make_job
+from pippin.job import ChipTable, DataTable, Job, MeshTable, RunTable, TrainTable, load_job, make_job
 from pippin.models.config import ModelConfig
 from pippin.models.presets import PRESETS
 
@@ -27,6 +27,15 @@ SHAPE: dict[str, Any] = {
     "tie_embeddings": True,
     "rope_theta": 500.0,
     "norm_epsilon": 1e-6,
+    "rope_scaling": None,
+    "qk_norm": False,
+    "kv_reuse_layers": 0,
+    "moe": None,
+    "mla": None,
+    "gated_ffn": True,
+    "sliding_window": None,
+    "global_layer_every": 1,
+    "learned_positions": 0,
 }
 DATA: dict[str, Any] = {
     "corpus": "sotu",
@@ -49,6 +58,8 @@ TRAIN: dict[str, Any] = {
     "epsilon": 1e-8,
     "clip_norm": 1.0,
     "z_loss": 0.0,
+    "optimizer": "adamw",
+    "mup_base_width": None,
     "seed": 0,
 }
 # Every field that decides the mathematics is given, so that no default has a say.
@@ -67,6 +78,20 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "tie_embeddings": False,
         "rope_theta": 501.0,
         "norm_epsilon": 1e-7,
+        "rope_scaling": {
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position": 8192,
+        },
+        "qk_norm": True,
+        "kv_reuse_layers": 1,
+        "moe": {"num_experts": 4, "top_k": 2, "ffn_dim": 24},
+        "mla": {"kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8},
+        "gated_ffn": False,
+        "sliding_window": 64,
+        "global_layer_every": 4,
+        "learned_positions": 64,
     },
     "data": {
         "corpus": "elsewhere",
@@ -89,10 +114,22 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "epsilon": 1e-9,
         "clip_norm": 2.0,
         "z_loss": 1e-4,
+        "optimizer": "muon",
+        "mup_base_width": 64,
         "seed": 1,
     },
 }
 OTHER_LAYOUT: dict[str, dict[str, Any]] = {
+    "mesh": {
+        "data": 2,
+        "fsdp": 2,
+        "tensor": 2,
+        "context": 2,
+        "expert": 2,
+        "stage": 2,
+        "micro_batches": 2,
+        "remat": "full",
+    },
     "run": {
         "checkpoint_every_seconds": 3.0,
         "checkpoint_every_steps": 5,
@@ -132,11 +169,14 @@ def test_hash_is_that_of_the_canonical_text() -> None:
     """Written out by hand, so that another program can compute it too."""
     text = (
         '{"data":{"corpus":"sotu","tokenizer":"mine.json","validation_fraction":0.05,"vocab_size":8192},'
-        '"model":{"d_model":32,"ffn_dim":48,"head_dim":8,"norm_epsilon":1e-06,"num_heads":4,"num_kv_heads":2,'
-        '"num_layers":2,"rope_theta":500.0,"tie_embeddings":true,"vocab_size":300},'
+        '"model":{"d_model":32,"ffn_dim":48,"gated_ffn":true,"global_layer_every":1,"head_dim":8,'
+        '"kv_reuse_layers":0,"learned_positions":0,"mla":null,"moe":null,"norm_epsilon":1e-06,"num_heads":4,'
+        '"num_kv_heads":2,"num_layers":2,"qk_norm":false,"rope_scaling":null,"rope_theta":500.0,'
+        '"sliding_window":null,"tie_embeddings":true,"vocab_size":300},'
         '"train":{"batch_size":8,"beta1":0.9,"beta2":0.95,"clip_norm":1.0,"decay_fraction":0.2,"epsilon":1e-08,'
-        '"final_learning_rate_fraction":0.05,"learning_rate":0.003,"schedule":"cosine","seed":0,'
-        '"sequence_length":256,"steps":10,"warmup_fraction":0.05,"weight_decay":0.1,"z_loss":0.0},"version":1}'
+        '"final_learning_rate_fraction":0.05,"learning_rate":0.003,"mup_base_width":null,"optimizer":"adamw",'
+        '"schedule":"cosine","seed":0,"sequence_length":256,"steps":10,"warmup_fraction":0.05,'
+        '"weight_decay":0.1,"z_loss":0.0},"version":2}'
     )
     assert make_job(TABLES).hash == hashlib.sha256(text.encode()).hexdigest()
 
@@ -151,7 +191,7 @@ def test_hash_changes_with_every_field_that_decides_the_mathematics() -> None:
 
 
 def test_hash_ignores_layout_chip_and_saving() -> None:
-    fields = {"run": RunTable, "chip": ChipTable}
+    fields = {"mesh": MeshTable, "run": RunTable, "chip": ChipTable}
     for table, values in OTHER_LAYOUT.items():
         assert set(values) == set(fields[table].model_fields), f"{table}: a field without another value"
         for name, value in values.items():

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,8 +16,9 @@ from pippin.models.config import ModelConfig
 from pippin.models.presets import preset
 from pippin.storage import canonical_sha256
 
+MESH_AXES = ("data", "fsdp", "expert", "stage", "context", "tensor")
 # Raised when the meaning of a field changes, so that a run never goes on under another mathematics.
-HASH_VERSION = 1
+HASH_VERSION = 2
 
 
 class _Table(BaseModel):
@@ -50,6 +51,8 @@ class TrainTable(_Table):
     epsilon: float = Field(default=1e-8, gt=0)
     clip_norm: float = Field(default=1.0, gt=0)
     z_loss: float = Field(default=0.0, ge=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    mup_base_width: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
@@ -68,6 +71,31 @@ class RunTable(_Table):
     evaluate_every_steps: int | None = Field(default=None, ge=1)
 
 
+Degree = Annotated[int, Field(ge=1)]
+
+
+class MeshTable(_Table):
+    """How the work is spread over devices. No effect on the mathematics.
+
+    The degrees multiply to the number of devices; one of them may be `rest`, whatever is left over.
+    """
+
+    data: Degree | Literal["rest"] = 1
+    fsdp: Degree | Literal["rest"] = "rest"
+    tensor: Degree | Literal["rest"] = 1
+    context: Degree | Literal["rest"] = 1
+    expert: Degree | Literal["rest"] = 1
+    stage: Degree | Literal["rest"] = 1
+    micro_batches: int = Field(default=1, ge=1)
+    remat: Literal["none", "selective", "full"] | None = None  # None: what the chip rules say
+
+    @model_validator(mode="after")
+    def _one_rest(self) -> Self:
+        if sum(getattr(self, axis) == "rest" for axis in MESH_AXES) > 1:
+            raise ValueError("only one axis can be the rest")
+        return self
+
+
 class ChipTable(_Table):
     """Overrides of what the chip rules choose."""
 
@@ -82,6 +110,7 @@ class Job(_Table):
     model: dict[str, Any]
     data: DataTable = DataTable()
     train: TrainTable
+    mesh: MeshTable = MeshTable()
     run: RunTable = RunTable()
     chip: ChipTable = ChipTable()
 
