@@ -12,6 +12,7 @@ import pytest
 from pippin.models import decoder
 from pippin.models.attention import reference_attention
 from pippin.models.config import ModelConfig
+from pippin.models.functions import Functions, scan_layers, unroll_layers
 from pippin.models.parameters import flat_specs
 
 SMALL = {
@@ -62,15 +63,17 @@ def score() -> Callable[..., Any]:
         *,
         segments: Any = None,
         block_size: int = 128,
+        scan: bool = True,
         **how: Any,
     ) -> Any:
         tokens = jnp.asarray(tokens, jnp.int32)
         segments = jnp.zeros_like(tokens) if segments is None else jnp.asarray(segments, jnp.int32)
         attention = partial(reference_attention, block_size=block_size)
+        functions = Functions(attention=attention, layers=scan_layers if scan else unroll_layers)
 
         @jax.jit
         def whole(parameters: Any, tokens: Any, segments: Any) -> Any:
-            hidden = decoder.hidden_states(parameters, tokens, segments, config, attention=attention, **how)
+            hidden = decoder.hidden_states(parameters, tokens, segments, config, functions=functions, **how)
             return decoder.logits(parameters, hidden)
 
         return whole(parameters, tokens, segments)

@@ -109,7 +109,7 @@ def test_scanned_and_unrolled_layers_agree(
 
     def run(scan: bool) -> Any:
         def loss(parameters: Any) -> Any:
-            scores = score(parameters, tokens, config, scan_layers=scan)
+            scores = score(parameters, tokens, config, scan=scan)
             return jnp.mean(jax.nn.logsumexp(scores, axis=-1)), scores
 
         return jax.jit(jax.grad(loss, has_aux=True))(parameters)

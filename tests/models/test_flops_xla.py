@@ -11,6 +11,7 @@ from pippin.models import decoder
 from pippin.models.attention import reference_attention
 from pippin.models.config import ModelConfig
 from pippin.models.counts import forward_flops
+from pippin.models.functions import Functions, unroll_layers
 from pippin.models.loss import mean_loss
 from pippin.models.parameters import ParameterSpec, parameter_specs
 
@@ -49,8 +50,7 @@ def flops_of_compiler(config: ModelConfig, loss_of_hidden: Any) -> float:
             tokens,
             jnp.zeros_like(tokens),
             config,
-            attention=partial(reference_attention, block_size=LENGTH),
-            scan_layers=False,
+            functions=Functions(partial(reference_attention, block_size=LENGTH), layers=unroll_layers),
         )
         return loss_of_hidden(hidden, decoder.head_matrix(parameters), targets)
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from pippin.models import decoder
-from pippin.models.attention import reference_attention
 from pippin.models.config import ModelConfig
 from pippin.models.loss import mean_loss
 from pippin.models.parameters import flat_specs
@@ -119,7 +118,7 @@ def test_logits_and_gradients_agree_with_transformers(
     def forward(parameters: Any) -> Any:
         inputs = jnp.asarray(tokens, jnp.int32)
         segments = jnp.zeros_like(inputs)
-        hidden = decoder.hidden_states(parameters, inputs, segments, config, attention=reference_attention)
+        hidden = decoder.hidden_states(parameters, inputs, segments, config)
         loss, _ = mean_loss(hidden, decoder.head_matrix(parameters), jnp.asarray(targets, jnp.int32), 0.0)
         return loss, decoder.logits(parameters, hidden)
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from pippin.models import decoder
-from pippin.models.attention import attention_backend
 from pippin.train.evaluate import bits_per_byte
 
 
@@ -65,9 +64,7 @@ def test_it_agrees_with_a_slow_computation(bench: Any, finished: Any) -> None:
     forward = jax.jit(
         lambda tokens: decoder.logits(
             parameters,
-            decoder.hidden_states(
-                parameters, tokens, tokens * 0, shape, attention=attention_backend("reference")
-            ),
+            decoder.hidden_states(parameters, tokens, tokens * 0, shape),
         )
     )
     nats = num_bytes = 0.0

@@ -12,7 +12,6 @@ import pytest
 from pippin.data.batches import Batches
 from pippin.job import TrainTable
 from pippin.models import decoder
-from pippin.models.attention import attention_backend
 from pippin.models.parameters import parameter_specs
 from pippin.models.presets import PRESETS
 from pippin.train.digest import flatten
@@ -100,8 +99,7 @@ def test_the_compiled_step_is_this_optimiser_on_the_gradient_of_the_loss(bench: 
 
     @jax.jit
     def loss(parameters: Any, inputs: Any, targets: Any, segments: Any) -> tuple[jax.Array, jax.Array]:
-        attention = attention_backend("reference")
-        hidden = decoder.hidden_states(parameters, inputs, segments, job.shape, attention=attention)
+        hidden = decoder.hidden_states(parameters, inputs, segments, job.shape)
         scores = decoder.logits(parameters, hidden)
         logs = jax.nn.log_softmax(scores)
         entropy = -jnp.mean(jnp.take_along_axis(logs, targets[..., None], -1))

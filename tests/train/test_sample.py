@@ -15,7 +15,6 @@ import pippin.train.sample
 from pippin.data.tokenizer import encode
 from pippin.errors import PippinError
 from pippin.models import decoder
-from pippin.models.attention import attention_backend
 from pippin.models.parameters import initial_parameters
 from pippin.train.sample import Sampler, Sampling, draw, open_sampler
 
@@ -100,9 +99,7 @@ def test_temperature_0_is_the_chain_of_argmaxes(bench: Any, wild: Sampler) -> No
     forward = jax.jit(
         lambda tokens: decoder.logits(
             parameters,
-            decoder.hidden_states(
-                parameters, tokens, tokens * 0, shape, attention=attention_backend("reference")
-            ),
+            decoder.hidden_states(parameters, tokens, tokens * 0, shape),
         )
     )
     tokens = [0, *encode(wild.tokenizer, "an apple").tolist()]

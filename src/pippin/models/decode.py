@@ -14,6 +14,7 @@ from jax import Array, lax
 from pippin.models import decoder
 from pippin.models.attention import masked_attention
 from pippin.models.config import ModelConfig
+from pippin.models.functions import Parameters
 
 Cache = dict[str, Array]
 
@@ -25,7 +26,7 @@ def empty_cache(config: ModelConfig, length: int, dtype: Any) -> Cache:
 
 
 def decode_step(
-    parameters: decoder.Parameters, cache: Cache, token: Array, position: Array, config: ModelConfig
+    parameters: Parameters, cache: Cache, token: Array, position: Array, config: ModelConfig
 ) -> tuple[Array, Cache]:
     """Adds one token to the sequence and scores the next.
 
@@ -44,9 +45,7 @@ def decode_step(
     angles = decoder.rotary_angles(position[None], config.head_dim, config.rope_theta)
     filled = jnp.arange(length, dtype=jnp.int32) <= position  # all of them once the ring is full
 
-    def body(
-        x_BSE: Array, inputs: tuple[decoder.Parameters, Array, Array]
-    ) -> tuple[Array, tuple[Array, Array]]:
+    def body(x_BSE: Array, inputs: tuple[Parameters, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         layer, keys, values = inputs
 
         def attend(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:

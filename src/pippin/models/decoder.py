@@ -1,8 +1,8 @@
 """The decoder as pure functions of a plain pytree of parameters.
 
-What depends on the machine (attention, whether layers are scanned or unrolled, the compute type) is
-handed in. Shapes: B batch, S sequence, E model width, H heads, K key-value heads, D head width,
-F feed-forward width, V vocabulary.
+What depends on the machine or the mesh (attention, the loop over layers, where parts meet, the compute
+type) is handed in, see `models.functions`. Shapes: B batch, S sequence, E model width, H heads, K key-value
+heads, D head width, F feed-forward width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pippin.models.attention import Attention
 from pippin.models.config import ModelConfig
 from pippin.models.contraction import contract
+from pippin.models.functions import SINGLE_DEVICE, Functions, Parameters
 
-Parameters = dict[str, Any]
 # Turns queries, keys and values of one layer into mixed values, with a record to keep beside them.
 Attend = Callable[[Array, Array, Array], tuple[Array, Any]]
 
@@ -46,37 +45,51 @@ def rotate(x_BSHD: Array, angles: tuple[Array, Array]) -> Array:
 
 
 def attention_layer(
-    x_BSE: Array, layer: Parameters, angles: tuple[Array, Array], config: ModelConfig, attend: Attend
+    x_BSE: Array,
+    layer: Parameters,
+    angles: tuple[Array, Array],
+    config: ModelConfig,
+    attend: Attend,
+    functions: Functions = SINGLE_DEVICE,
 ) -> tuple[Array, Any]:
     """Norm, projections, attention; returns what is added to the residual stream."""
     dtype = x_BSE.dtype
-    h_BSE = rms_norm(x_BSE, layer["attention_norm"], config.norm_epsilon)
+    h_BSE = functions.enter(rms_norm(x_BSE, layer["attention_norm"], config.norm_epsilon))
 
     def project(name: str) -> Array:
         return contract("bse,ehd->bshd", h_BSE, layer[name].astype(dtype)).astype(dtype)
 
     mixed, kept = attend(rotate(project("query"), angles), rotate(project("key"), angles), project("value"))
-    return contract("bshd,hde->bse", mixed, layer["output"].astype(dtype)).astype(dtype), kept
+    out = contract("bshd,hde->bse", mixed, layer["output"].astype(dtype)).astype(dtype)
+    return functions.leave(out), kept
 
 
-def feed_forward(x_BSE: Array, layer: Parameters, config: ModelConfig) -> Array:
+def feed_forward(
+    x_BSE: Array, layer: Parameters, config: ModelConfig, functions: Functions = SINGLE_DEVICE
+) -> Array:
     """Norm and SwiGLU; returns what is added to the residual stream."""
     dtype = x_BSE.dtype
-    h_BSE = rms_norm(x_BSE, layer["ffn_norm"], config.norm_epsilon)
+    h_BSE = functions.enter(rms_norm(x_BSE, layer["ffn_norm"], config.norm_epsilon))
     gate = contract("bse,ef->bsf", h_BSE, layer["gate"].astype(dtype))
     up = contract("bse,ef->bsf", h_BSE, layer["up"].astype(dtype))
-    return contract(
-        "bsf,fe->bse", (jax.nn.silu(gate) * up).astype(dtype), layer["down"].astype(dtype)
-    ).astype(dtype)
+    out = contract("bsf,fe->bse", (jax.nn.silu(gate) * up).astype(dtype), layer["down"].astype(dtype)).astype(
+        dtype
+    )
+    return functions.leave(out)
 
 
 def block(
-    x_BSE: Array, layer: Parameters, angles: tuple[Array, Array], config: ModelConfig, attend: Attend
+    x_BSE: Array,
+    layer: Parameters,
+    angles: tuple[Array, Array],
+    config: ModelConfig,
+    attend: Attend,
+    functions: Functions = SINGLE_DEVICE,
 ) -> tuple[Array, Any]:
     """One layer."""
-    mixed, kept = attention_layer(x_BSE, layer, angles, config, attend)
+    mixed, kept = attention_layer(x_BSE, layer, angles, config, attend, functions)
     x_BSE = x_BSE + mixed
-    return x_BSE + feed_forward(x_BSE, layer, config), kept
+    return x_BSE + feed_forward(x_BSE, layer, config, functions), kept
 
 
 def hidden_states(
@@ -85,9 +98,9 @@ def hidden_states(
     segments_BS: Array,
     config: ModelConfig,
     *,
-    attention: Attention,
+    functions: Functions = SINGLE_DEVICE,
     compute_dtype: Any = jnp.float32,
-    scan_layers: bool = True,
+    positions_S: Array | None = None,
 ) -> Array:
     """Runs the decoder up to its final norm.
 
@@ -96,25 +109,25 @@ def hidden_states(
         tokens_BS: int32 token ids.
         segments_BS: int32 document number of each token; attention stays within a document.
         config: the shape.
-        attention: one of `models.attention.BACKENDS`.
+        functions: how the work is spread, and which kernels do it.
         compute_dtype: the type of activations and of both sides of every product.
-        scan_layers: one compiled layer in a loop, or every layer written out.
+        positions_S: int32 places of these tokens in their sequence; None: from 0 on.
 
     Returns:
         (B, S, E) in `compute_dtype`.
     """
-    angles = rotary_angles(
-        jnp.arange(tokens_BS.shape[1], dtype=jnp.int32), config.head_dim, config.rope_theta
-    )
+    if positions_S is None:
+        positions_S = jnp.arange(tokens_BS.shape[1], dtype=jnp.int32)
+    angles = rotary_angles(positions_S, config.head_dim, config.rope_theta)
 
     def attend(q: Array, k: Array, v: Array) -> tuple[Array, None]:
-        return attention(q, k, v, segments_BS), None
+        return functions.attention(q, k, v, segments_BS), None
 
     def body(x: Array, layer: Parameters) -> tuple[Array, None]:
-        return block(x, layer, angles, config, attend)
+        return block(x, layer, angles, config, attend, functions)
 
-    x_BSE = parameters["embedding"][tokens_BS].astype(compute_dtype)
-    x_BSE, _ = lax.scan(body, x_BSE, parameters["layers"], unroll=1 if scan_layers else config.num_layers)
+    x_BSE = functions.embed(parameters["embedding"], tokens_BS).astype(compute_dtype)
+    x_BSE, _ = functions.layers(body, x_BSE, parameters["layers"])
     return rms_norm(x_BSE, parameters["final_norm"], config.norm_epsilon)
 
 

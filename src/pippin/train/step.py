@@ -16,9 +16,11 @@ import numpy as np
 import optax
 from jax import Array
 
+from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models import decoder
 from pippin.models.attention import attention_backend
+from pippin.models.functions import Functions, scan_layers, unroll_layers
 from pippin.models.loss import mean_loss, token_losses
 from pippin.models.parameters import initial_parameters
 from pippin.train.optimizer import make_optimizer
@@ -50,9 +52,14 @@ class Program:
     Args:
         job: what to train.
         choices: how to run it on this chip.
+
+    Raises:
+        PippinError: the trainer does not train this shape.
     """
 
     def __init__(self, job: Job, choices: Choices) -> None:
+        if reason := job.shape.planned_only:
+            raise PippinError(reason, where="model", fix="choose another shape, or `pippin plan` this one")
         self.job, self.choices = job, choices
         self._optimizer = make_optimizer(job.train)
         self._hidden = _forward(job, choices)
@@ -123,18 +130,15 @@ class Program:
 
 
 def _forward(job: Job, choices: Choices) -> Callable[[Any, Array, Array], Array]:
-    attention = attention_backend(choices.attention)
+    functions = Functions(
+        attention=attention_backend(choices.attention),
+        layers=scan_layers if choices.scan_layers else unroll_layers,
+    )
     dtype = jnp.dtype(choices.compute_dtype)
 
     def hidden(parameters: Any, tokens: Array, segments: Array) -> Array:
         return decoder.hidden_states(
-            parameters,
-            tokens,
-            segments,
-            job.shape,
-            attention=attention,
-            compute_dtype=dtype,
-            scan_layers=choices.scan_layers,
+            parameters, tokens, segments, job.shape, functions=functions, compute_dtype=dtype
         )
 
     return hidden
