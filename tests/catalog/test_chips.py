@@ -23,13 +23,34 @@ CHIP_IDS = [
     *("apple_m2_ultra", "apple_m4", "apple_m4_max"),
 ]
 
-# Column of a number, and the column that must say where it is from.
+# Column of a fact, and the column that must say where it is from.
 SOURCES = {
     "year": "year_source",
     "fp32_tflops": "flops_source",
     "tf32_tflops": "flops_source",
     "bf16_tflops": "flops_source",
     "fp8_tflops": "flops_source",
+    "fp4_tflops": "flops_source",
+    "int8_tops": "flops_source",
+    "bf16_sparse_tflops": "flops_source",
+    "fp8_sparse_tflops": "flops_source",
+    "measured_bf16_tflops": "measured_source",
+    "measured_fp8_tflops": "measured_source",
+    "on_chip_memory_mib": "on_chip_memory_source",
+    "scaleup_domain_chips": "scaleup_source",
+    "scaleup_gbytes_per_second": "scaleup_source",
+    "scaleup_link_gbytes_per_second": "scaleup_source",
+    "scaleup_latency_microseconds": "scaleup_source",
+    "scaleout_gbits_per_second": "scaleout_source",
+    "scaleout_latency_microseconds": "scaleout_source",
+    "chips_per_instance": "instances_source",
+    "on_chip_memory_kind": "on_chip_memory_source",
+    "scaleup_fabric": "scaleup_source",
+    "scaleup_topology": "scaleup_source",
+    "scaleup_shape": "scaleup_source",
+    "scaleout_fabric": "scaleout_source",
+    "scaleout_latency_term": "scaleout_source",
+    "instances": "instances_source",
     "float32_runs_as": "float32_runs_as_source",
     "memory_size": "memory_source",
     "memory_gbytes_per_second": "memory_source",
@@ -46,10 +67,14 @@ def test_every_row_loads() -> None:
 def test_every_number_has_a_source_and_every_source_a_number(chip: CatalogChip) -> None:
     for source_column in set(SOURCES.values()):
         numbers = [getattr(chip, column) for column, source in SOURCES.items() if source == source_column]
-        known = any(number is not None for number in numbers)
+        known = any(number not in (None, "", ()) for number in numbers)
         assert known == bool(getattr(chip, source_column)), source_column
     assert (chip.power_watts is not None) == bool(chip.power_term)
     assert (chip.memory_size is not None) == bool(chip.memory_unit)
+    assert (chip.scaleout_latency_microseconds is not None) == bool(chip.scaleout_latency_term)
+    assert (chip.on_chip_memory_mib is not None) == bool(chip.on_chip_memory_kind)
+    scaleup = {chip.scaleup_topology, chip.scaleup_domain_chips, chip.scaleup_gbytes_per_second}
+    assert scaleup == {None} or None not in scaleup
     assert chip.confidence
     assert datetime.date(2026, 11, 22) <= chip.as_of <= datetime.date.today()
 
@@ -110,6 +135,67 @@ def test_peaks_rise_as_formats_shrink() -> None:
         assert known == sorted(known), chip.chip_id
 
 
+@pytest.mark.parametrize("chip", load_chips().values(), ids=lambda chip: chip.chip_id)
+def test_numbers_agree_with_each_other(chip: CatalogChip) -> None:
+    """A both-ways bandwidth in a one-way column, or a sparse peak in a dense one, would not."""
+    for small, large in [
+        (chip.measured_bf16_tflops, chip.bf16_tflops),
+        (chip.measured_fp8_tflops, chip.fp8_tflops),
+        (chip.fp8_tflops, chip.fp4_tflops),
+        (chip.bf16_tflops, chip.bf16_sparse_tflops),
+        (chip.fp8_tflops, chip.fp8_sparse_tflops),
+        (chip.scaleup_link_gbytes_per_second, chip.scaleup_gbytes_per_second),
+    ]:
+        assert small is None or large is None or small <= large
+    total, link, domain = (
+        chip.scaleup_gbytes_per_second,
+        chip.scaleup_link_gbytes_per_second,
+        chip.scaleup_domain_chips,
+    )
+    if total and link and domain:
+        links = {"switch": 1, "mesh": domain - 1, "ring": 2, "2d_torus": 4, "3d_torus": 6}
+        # Google rounds the sum up (1200 GB/s where six links of 90 make 1080 both ways).
+        assert total == pytest.approx(links[chip.scaleup_topology or ""] * link, rel=0.12)
+
+
+def test_golden_links() -> None:
+    links = {
+        chip.chip_id: (
+            chip.scaleup_domain_chips,
+            chip.scaleup_gbytes_per_second,
+            chip.scaleout_gbits_per_second,
+            chip.chips_per_instance,
+        )
+        for chip in load_chips().values()
+        if chip.scaleup_domain_chips
+    }
+    assert links == {
+        "trn1": (16, 192, 50, 16),
+        "trn1n": (16, 192, 100, 16),
+        "inf2": (12, 103, 8.3, 12),
+        "trn2": (16, 512, 200, 16),
+        "trn3": (64, 1280, 200, 16),
+        "a100_40": (8, 300, 50, 8),
+        "a100_80": (8, 300, 50, 8),
+        "h100_sxm": (8, 450, 400, 8),
+        "h200_sxm": (8, 450, 400, 8),
+        "b200_sxm": (8, 900, 400, 8),
+        "gb200_nvl72": (72, 900, 400, 4),
+        "b300_sxm": (8, 900, 800, 8),
+        "gb300_nvl72": (72, 900, 800, 4),
+        "mi300x": (8, 448, 400, 8),
+        "mi325x": (8, 448, 400, 8),
+        "mi355x": (8, 535.5, 400, 8),
+        "gaudi2": (8, 262.5, 300, 8),
+        "gaudi3": (8, 525, 600, 8),
+        "tpu_v4": (4096, 270, 50, 4),
+        "tpu_v5e": (256, 200, 25, 8),
+        "tpu_v5p": (8960, 600, 50, 4),
+        "tpu_v6e": (256, 400, 100, 8),
+        "tpu_v7x": (9216, 600, None, 4),
+    }
+
+
 def test_missing_numbers_are_none() -> None:
     chips = load_chips()
     assert chips["a100_80"].fp8_tflops is None
@@ -122,6 +208,9 @@ def test_a_bad_cell_names_row_and_column() -> None:
         "A100 SXM 40GB,NVIDIA,train+serve,2020", "A100 SXM 40GB,NVIDIA,toaster,2020"
     )
     with pytest.raises(PippinError, match=r"row 7 \(a100_40\): column 'kind'"):
+        parse_chips(text)
+    text = read_data("chips.csv").replace(",4x4,16,", ",4x5,16,", 1)
+    with pytest.raises(PippinError, match=r"row 2 \(trn1\).*scaleup_shape does not multiply"):
         parse_chips(text)
     with pytest.raises(PippinError, match=r"row 34 \(trn1\): this chip id stands in an earlier row too"):
         parse_chips(read_data("chips.csv") + read_data("chips.csv").splitlines()[1])

@@ -1,4 +1,4 @@
-"""The table of chips: published peaks, memory and power, each beside its source."""
+"""The table of chips: peaks, memory, links and power, each beside its source."""
 
 from __future__ import annotations
 
@@ -8,21 +8,35 @@ import tomllib
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from math import prod
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pippin.errors import PippinError
 
-Format = Literal["fp32", "tf32", "bf16", "fp8"]
+Format = Literal["fp32", "tf32", "bf16", "fp8", "fp4", "int8"]
+Topology = Literal["switch", "mesh", "ring", "2d_torus", "3d_torus"]
 Unit = Literal["chip", "core"]
+
+
+def _extents(cell: object) -> object:
+    """The text "4x4x4" as a tuple; an empty cell is an unknown shape."""
+    return tuple(cell.split("x")) if isinstance(cell, str) and cell else cell or ()
+
+
+Extents = Annotated[tuple[int, ...], BeforeValidator(_extents)]
 
 
 class CatalogChip(BaseModel):
     """One row of `chips.csv`. Numbers are per chip; None is unknown.
 
-    Peaks are dense matrix TFLOP/s. `devices_per_chip` and `unit` say what one JAX device is: a whole chip
-    in the table itself, possibly a part of one in what `find_chip` returns.
+    Peaks are dense matrix TFLOP/s where the name does not say sparse. Links are decimal and count one
+    direction: `scaleup_gbytes_per_second` is all that a chip can send to its scale-up domain at once,
+    `scaleup_link_gbytes_per_second` what it can send to one neighbour (the same behind a switch). Gbit/s are
+    bits. The scale-up domain and `chips_per_instance` are those of the ordinary instance; `instances.csv` and
+    `clusters.csv` have the others. `devices_per_chip` and `unit` say what one JAX device is: a whole chip in
+    the table itself, possibly a part of one in what `find_chip` returns.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -37,33 +51,67 @@ class CatalogChip(BaseModel):
     tf32_tflops: float | None = Field(gt=0)
     bf16_tflops: float | None = Field(gt=0)
     fp8_tflops: float | None = Field(gt=0)
+    fp4_tflops: float | None = Field(gt=0)
+    int8_tops: float | None = Field(gt=0)
+    bf16_sparse_tflops: float | None = Field(gt=0, description="With the vendor's structured sparsity.")
+    fp8_sparse_tflops: float | None = Field(gt=0)
     flops_source: str
     float32_runs_as: Format | None = Field(
         description="Format in which the matrix unit multiplies float32 at JAX's default precision."
     )
     float32_runs_as_source: str
+    measured_bf16_tflops: float | None = Field(gt=0, description="Best matrix product somebody measured.")
+    measured_fp8_tflops: float | None = Field(gt=0)
+    measured_source: str
     memory_size: float | None = Field(gt=0, description="As published, in `memory_unit`.")
     memory_unit: str
     memory_gbytes_per_second: float | None = Field(gt=0, description="Decimal GB/s.")
     memory_source: str
+    on_chip_memory_mib: float | None = Field(gt=0)
+    on_chip_memory_kind: str
+    on_chip_memory_source: str
+    scaleup_fabric: str
+    scaleup_topology: Topology | None
+    scaleup_shape: Extents = Field(description="Chips along each axis of a torus; empty where unknown.")
+    scaleup_domain_chips: int | None = Field(gt=0)
+    scaleup_gbytes_per_second: float | None = Field(gt=0)
+    scaleup_link_gbytes_per_second: float | None = Field(gt=0)
+    scaleup_latency_microseconds: float | None = Field(gt=0, description="Of one hop.")
+    scaleup_source: str
+    scaleout_fabric: str
+    scaleout_gbits_per_second: float | None = Field(gt=0)
+    scaleout_latency_microseconds: float | None = Field(gt=0)
+    scaleout_latency_term: str = Field(description="What was timed: a message is not an all-reduce.")
+    scaleout_source: str
     power_watts: float | None = Field(gt=0)
     power_term: str = Field(description="What the vendor calls it, or who estimated it.")
     power_source: str
     cores_per_chip: int | None = Field(gt=0, description="Cores, where a JAX device may be one of them.")
     cores_source: str
+    instances: str = Field(description="Where the chip is rented or built in, separated by semicolons.")
+    chips_per_instance: int | None = Field(gt=0, description="Chips that share a host.")
+    instances_source: str
     as_of: date = Field(description="Day the row was last compared with its sources.")
     confidence: str
     disagreements: str = Field(description="Other values seen, and which of them are known to be wrong.")
     devices_per_chip: int = Field(default=1, gt=0)
     unit: Unit = "chip"
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.scaleup_shape and prod(self.scaleup_shape) != self.scaleup_domain_chips:
+            raise ValueError("scaleup_shape does not multiply to scaleup_domain_chips")
+        return self
+
     def tflops(self, number_format: Format) -> float | None:
-        """Dense peak of the whole chip in TFLOP/s."""
+        """Dense peak of the whole chip in TFLOP/s (for int8 in TOP/s)."""
         return {
             "fp32": self.fp32_tflops,
             "tf32": self.tf32_tflops,
             "bf16": self.bf16_tflops,
             "fp8": self.fp8_tflops,
+            "fp4": self.fp4_tflops,
+            "int8": self.int8_tops,
         }[number_format]
 
 
@@ -90,8 +138,8 @@ def parse_chips(text: str) -> dict[str, CatalogChip]:
             chip = CatalogChip.model_validate(cells)
         except ValidationError as error:
             first = error.errors()[0]
-            column = ".".join(str(part) for part in first["loc"])
-            raise PippinError(f"column '{column}': {first['msg']}", where=where) from error
+            column = f"column '{first['loc'][0]}': " if first["loc"] else ""
+            raise PippinError(f"{column}{first['msg']}", where=where) from error
         if chip.chip_id in chips:
             raise PippinError("this chip id stands in an earlier row too", where=where)
         chips[chip.chip_id] = chip

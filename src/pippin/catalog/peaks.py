@@ -23,7 +23,14 @@ _FORMATS: dict[str, Format] = {
     "float8_e4m3fn": "fp8",
     "float8_e5m2": "fp8",
 }
-_NAMES: dict[Format, str] = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp8": "float8"}
+_NAMES: dict[Format, str] = {
+    "fp32": "float32",
+    "tf32": "tf32",
+    "bf16": "bfloat16",
+    "fp8": "float8",
+    "fp4": "float4",
+    "int8": "int8",
+}
 
 
 class Peak(BaseModel):
