@@ -65,10 +65,16 @@ def choose_preset(wanted: str | None, machine: Machine) -> tuple[str, str]:
     """The preset to train and why.
 
     Raises:
-        PippinError: no preset has that name.
+        PippinError: no preset has that name, or an assay has no recipe for it.
     """
     if wanted:
         preset(wanted)
+        if wanted not in RECIPES:
+            raise PippinError(
+                f"an assay has no recipe for '{wanted}'",
+                where="--model",
+                fix=f"choose one of {', '.join(RECIPES)}; `pippin plan` knows the others",
+            )
         return wanted, "asked for with --model"
     name = machine.rules.default_preset
     return name, f"the default of the rule '{machine.rules.rule_name}' for this chip"

@@ -1,4 +1,4 @@
-"""Named shapes from about 3 M to 8 B parameters.
+"""Named shapes: our own from about 3 M to 3 B parameters, and published ones up to 1 T.
 
 The `pippin-*` shapes are ours: their vocabulary follows the job's tokenizer, heads are 64 wide, and
 the feed-forward width is about 8/3 of the model's (twice in the smallest), a multiple of 64.
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pippin.errors import PippinError, nearest
+from pippin.models.published import PUBLISHED
 
 
 def _shape(
@@ -41,17 +42,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+ALL_PRESETS = PRESETS | PUBLISHED
+
+
 def preset(name: object) -> dict[str, Any]:
     """The fields of a named shape; without `vocab_size` where that follows the tokenizer.
 
     Raises:
         PippinError: no preset has this name.
     """
-    if not isinstance(name, str) or name not in PRESETS:
-        close = nearest(str(name), PRESETS)
+    if not isinstance(name, str) or name not in ALL_PRESETS:
+        close = nearest(str(name), ALL_PRESETS)
         raise PippinError(
             f"no preset named '{name}'",
             where="model.preset",
-            fix=f"did you mean '{close}'?" if close else f"known: {', '.join(PRESETS)}",
+            fix=f"did you mean '{close}'?" if close else f"known: {', '.join(ALL_PRESETS)}",
         )
-    return dict(PRESETS[name])
+    return dict(ALL_PRESETS[name])

@@ -18,7 +18,7 @@ class Shapes:
 
     A dense model has `num_experts` 1, `top_k` 1 and no `moe_layers`. Without latent attention `kv_rank` is 0.
     `window` is what a local layer sees in tokens (0: everything), and `global_every` how often a layer sees
-    the whole sequence.
+    the whole sequence. The first `first_dense` layers of a model with experts have none.
     """
 
     layers: Integers
@@ -39,6 +39,7 @@ class Shapes:
     tied: Flags
     positions: Integers
     moe_layers: Integers
+    first_dense: Integers
     num_experts: Integers
     top_k: Integers
     expert_ffn_dim: Integers
@@ -77,6 +78,7 @@ def _row(c: ModelConfig) -> dict[str, int | bool]:
         "tied": c.tie_embeddings,
         "positions": c.learned_positions,
         "moe_layers": c.num_moe_layers,
+        "first_dense": moe.first_dense_layers if moe else 0,
         "num_experts": moe.num_experts if moe else 1,
         "top_k": moe.top_k if moe else 1,
         "expert_ffn_dim": moe.ffn_dim if moe else 0,
