@@ -1,0 +1,158 @@
+"""A calibration: the coefficients' values, how sure they are, and what they rest on. A JSON file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pippin.errors import PippinError
+from pippin.plan.coefficients import Coefficients, gather, prior_of
+from pippin.plan.layout import Floats
+from pippin.plan.system import System, Systems
+
+SCHEMA_VERSION = 1
+# Half the width of an 80 % interval, in logarithms, where no calibration measured it.
+_PRIOR_SPREAD = 0.5
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TermValue(_Frozen):
+    """One term of a coefficient's logarithm (see `coefficients`)."""
+
+    value: float
+    sd: float = Field(ge=0, description="Standard deviation after the fit.")
+    prior: float
+    prior_sd: float = Field(gt=0)
+    rows: int = Field(ge=0, description="Calibration rows that the term enters.")
+
+
+class Source(_Frozen):
+    name: str
+    rows: int
+
+
+class Provenance(_Frozen):
+    """What a calibration was fitted to, when and by which version."""
+
+    version: str
+    date: date
+    rows: int
+    row_ids_sha256: str
+    sources: tuple[Source, ...]
+
+
+class CalibrationFile(_Frozen):
+    schema_version: int
+    provenance: Provenance
+    terms: dict[str, TermValue]
+    spreads: dict[str, float] = Field(description="Half widths of 80 % intervals in logarithms, by group.")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Coefficients for any system, and how far predictions with them may be off."""
+
+    values: dict[str, float]  # logarithms by term
+    spreads: dict[str, float]
+    provenance: Provenance | None = None
+    terms: dict[str, TermValue] | None = None
+
+    @classmethod
+    def prior(cls) -> Self:
+        """What is thought before any run is seen."""
+        return cls({}, {})
+
+    def coefficients(self, systems: Systems | System) -> Coefficients:
+        """The coefficients of every row."""
+        return gather(Systems.of(systems) if isinstance(systems, System) else systems, self.values)
+
+    def spread(self, systems: Systems | System, with_experts: Any) -> Floats:
+        """Half the width of the 80 % interval of a step's logarithm, per row.
+
+        Args:
+            systems: what the rows run on.
+            with_experts: whether the model has experts, per row or for all.
+        """
+        systems = Systems.of(systems) if isinstance(systems, System) else systems
+        dense, moe = ([self._spread(s, kind) for s in systems.distinct] for kind in ("dense", "experts"))
+        spreads: Floats = np.where(with_experts, systems.gather(moe), systems.gather(dense))
+        return spreads
+
+    def _spread(self, system: System, kind: str) -> float:
+        """The most particular group that the calibration measured."""
+        for group in spread_groups(system, kind):
+            if group in self.spreads:
+                return self.spreads[group]
+        return _PRIOR_SPREAD
+
+    def interval(
+        self, step_seconds: Floats, systems: Systems | System, with_experts: Any
+    ) -> tuple[Floats, Floats]:
+        """The 80 % prediction interval of step times."""
+        factor = np.exp(self.spread(systems, with_experts))
+        return step_seconds / factor, step_seconds * factor
+
+
+def spread_groups(system: System, kind: str) -> list[str]:
+    """Groups of rows that share an interval, the most particular first."""
+    return [
+        f"{kind}/{system.stack}/{system.chip_id}",
+        f"{kind}/{system.stack}/{system.family}",
+        f"{kind}/unknown software/{system.family}",
+        f"{kind}/unknown chip",
+        "all",
+    ]
+
+
+def read_calibration(path: Path) -> Calibration:
+    """A calibration that `pippin calibrate` wrote.
+
+    Raises:
+        PippinError: the file is not there, or is not one.
+    """
+    try:
+        return parse_calibration(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise PippinError("cannot be read", where=path, fix=str(error.strerror)) from error
+
+
+def parse_calibration(text: str, where: str) -> Calibration:
+    """The calibration in a JSON text."""
+    try:
+        file = CalibrationFile.model_validate(json.loads(text))
+    except (ValueError, ValidationError) as error:
+        raise PippinError(
+            "not a calibration file", where=where, fix="make one with pippin calibrate RUNS.csv --out FILE"
+        ) from error
+    if file.schema_version != SCHEMA_VERSION:
+        raise PippinError(
+            f"schema version {file.schema_version}, this program knows {SCHEMA_VERSION}", where=where
+        )
+    values = {key: term.value for key, term in file.terms.items()}
+    return Calibration(values, dict(file.spreads), file.provenance, dict(file.terms))
+
+
+@cache
+def shipped_calibration() -> Calibration:
+    """The calibration in this package; the priors where it has none."""
+    resource = files("pippin.plan").joinpath("data", "calibration.json")
+    if not resource.is_file():
+        return Calibration.prior()
+    return parse_calibration(resource.read_text(encoding="utf-8"), "the shipped calibration")
+
+
+def prior_term(key: str) -> TermValue:
+    """A term as it is before any run is seen."""
+    mean, sd = prior_of(key)
+    return TermValue(value=mean, sd=sd, prior=mean, prior_sd=sd, rows=0)
