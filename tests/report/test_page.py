@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pippin.errors import PippinError
-from pippin.report.page import printable, render_page, write_report
+from pippin.report.html import printable
+from pippin.report.page import render_page, write_report
 from pippin.report.schema import Report, load_report
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }} $x^2$ & \x00\x1b]0;'

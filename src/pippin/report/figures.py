@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pippin.report import plots
+from pippin.report.drawing import NARROW_PX, WIDE_PX
 from pippin.report.schema import Report
 from pippin.report.svg import Canvas, render
 from pippin.report.units import bits, count, duration, percent, si, significant
@@ -28,7 +29,9 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class _Words:
+class Words:
+    """What a figure says, and its numbers as a table."""
+
     title: str
     finding: str
     note: str
@@ -59,22 +62,35 @@ def make_figures(report: Report) -> list[Figure]:
 def _figure(
     report: Report,
     key: str,
-    words: Callable[[Report], _Words],
+    words: Callable[[Report], Words],
     draw: Callable[[Report, Canvas], None],
     height: Callable[[bool], float],
 ) -> Figure:
-    def drawing(narrow: bool) -> str:
-        width = plots.NARROW_PX if narrow else plots.WIDE_PX
-        name = f"{key}-{'narrow' if narrow else 'wide'}"
-        return render(name, width, height(narrow), lambda canvas: draw(report, canvas), narrow=narrow)
+    return make_figure(key, words(report), lambda canvas: draw(report, canvas), height)
 
-    said = words(report)
+
+def make_figure(
+    key: str, said: Words, draw: Callable[[Canvas], None], height: Callable[[bool], float]
+) -> Figure:
+    """Draws a figure in both sizes.
+
+    Args:
+        key: keeps the ids of the figure's elements apart from others'.
+        said: title, finding, note and table.
+        draw: draws on a canvas of either size.
+        height: of the drawing in pixels, given whether it is the narrow one.
+    """
+
+    def drawing(narrow: bool) -> str:
+        width = NARROW_PX if narrow else WIDE_PX
+        return render(f"{key}-{'narrow' if narrow else 'wide'}", width, height(narrow), draw, narrow=narrow)
+
     return Figure(
         key, said.title, said.finding, said.note, said.columns, said.rows, drawing(False), drawing(True)
     )
 
 
-def _training(report: Report) -> _Words:
+def _training(report: Report) -> Words:
     last = report.losses[-1]
     width = plots.smoothing_width(report)
     end = plots.running_mean([point.loss for point in report.losses], width)[-1]
@@ -103,10 +119,10 @@ def _training(report: Report) -> _Words:
     ]
     rows.sort(key=lambda row: int(row[0].replace(",", "")))
     columns = ("Step", "Tokens", "Loss, nats/token", "Validation, bits/byte")
-    return _Words("Learning", finding + ".", note, columns, rows)
+    return Words("Learning", finding + ".", note, columns, rows)
 
 
-def _held_out(report: Report) -> _Words:
+def _held_out(report: Report) -> Words:
     held_out = report.held_out
     better = held_out.fewer_bits_than_xz
     finding = (
@@ -124,10 +140,10 @@ def _held_out(report: Report) -> _Words:
         note += " Primed: xz has read the training text first."
     if held_out.unigram_bits_per_byte is not None or held_out.trigram_bits_per_byte is not None:
         note += " Counts: tables of one or three tokens in a row, made from the training text."
-    return _Words("Held-out text", finding, note, columns, rows)
+    return Words("Held-out text", finding, note, columns, rows)
 
 
-def _time(report: Report) -> _Words:
+def _time(report: Report) -> Words:
     seconds: dict[str, float] = report.seconds_by_category.model_dump()
     total = sum(seconds.values()) or 1.0
     rest = max((name for name in seconds if name != "step"), key=lambda name: seconds[name])
@@ -139,10 +155,10 @@ def _time(report: Report) -> _Words:
         (plots.TIME_LABELS[name], duration(value), percent(value / total)) for name, value in seconds.items()
     ]
     note = "Each second of the ledger is in exactly one category."
-    return _Words("Where the time went", finding, note, ("Category", "Time", "Share"), rows)
+    return Words("Where the time went", finding, note, ("Category", "Time", "Share"), rows)
 
 
-def _throughput(report: Report) -> _Words:
+def _throughput(report: Report) -> Words:
     windows = report.step_seconds.windows
     rates = sorted(window.tokens_per_second for window in windows)
     middle = plots.median(rates)
@@ -159,10 +175,10 @@ def _throughput(report: Report) -> _Words:
     note = f"One step took {si(steps.median, 's')} (10th to 90th percentile "
     note += f"{si(steps.p10, 's')} to {si(steps.p90, 's')})."
     columns = ("From step", "To before step", "Tokens/s")
-    return _Words("Throughput over the run", finding, note, columns, rows)
+    return Words("Throughput over the run", finding, note, columns, rows)
 
 
-def _matmul(report: Report) -> _Words:
+def _matmul(report: Report) -> Words:
     finding = f"Training delivers {si(report.model_flops_per_second, 'FLOP/s')} of model arithmetic"
     if report.measured_peak_share is not None:
         finding += (
@@ -187,4 +203,4 @@ def _matmul(report: Report) -> _Words:
     if any(product.low is not None and product.high is not None for product in report.matmul):
         note += "Thin lines: spread of the repeats. "
     note += f"FLOP count: {report.basis.flop_definition}"
-    return _Words("Arithmetic", finding + ".", note, columns, rows)
+    return Words("Arithmetic", finding + ".", note, columns, rows)

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import base64
-import unicodedata
 from pathlib import Path
 
 from pippin.report.figures import make_figures
+from pippin.report.html import render_template
 from pippin.report.listing import list_groups
 from pippin.report.schema import Report
-from pippin.report.units import count, duration, moment, significant
 from pippin.report.wording import basis_line, chip_line, headline, tiles
 from pippin.storage import write_atomic
 
 
 def render_page(report: Report) -> str:
     """The HTML page. All text of the report is escaped; the same report gives the same page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("pippin.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    loader = environment.loader
-    assert loader is not None
-    style, _, _ = loader.get_source(environment, "report.css")
-    environment.filters |= {
-        "markup": Markup,
-        "count": count,
-        "duration": duration,
-        "moment": moment,
-        "significant": significant,
-    }
-    return environment.get_template("report.html.j2").render(
+    return render_template(
+        "pippin.report",
+        "report.html.j2",
         report=report,
-        style=Markup(style),
+        version=report.pippin_version,
+        command=report.command,
         headline=headline(report),
         basis=basis_line(report),
         chip_facts=chip_line(report),
@@ -66,10 +47,3 @@ def write_report(report: Report, folder: Path) -> None:
     page = render_page(report)
     write_atomic(folder / "report.json", report.to_json())
     write_atomic(folder / "report.html", page)
-
-
-def printable(text: str) -> str:
-    """Text with the control characters that HTML cannot hold shown as U+FFFD."""
-    return "".join(
-        "\ufffd" if unicodedata.category(char) == "Cc" and char not in "\n\t" else char for char in text
-    )

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pippin.report.drawing import Box, bar, label_end, offset, panel
 from pippin.report.schema import Report
 from pippin.report.sections import MatrixProduct
 from pippin.report.svg import SMALL_PX, Canvas, colour
-from pippin.report.units import SPACE, bits, duration, percent, si, si_parts, significant
+from pippin.report.units import bits, duration, percent, si, significant
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-WIDE_PX, NARROW_PX = 760, 344
-
-Box = tuple[float, float, float, float]  # left, top, width, height in pixels of the canvas
+    pass
 
 TIME_LABELS = {
     "step": "training steps",
@@ -89,27 +86,27 @@ def _two_panels(canvas: Canvas) -> tuple[Box, Box]:
 
 
 def _draw_loss(report: Report, canvas: Canvas, box: Box) -> None:
-    axes = _panel(canvas, box, "Training loss, nats per token")
+    axes = panel(canvas, box, "Training loss, nats per token")
     tokens = [point.tokens for point in report.losses]
     losses = [point.loss for point in report.losses]
     smooth = running_mean(losses, smoothing_width(report))
     axes.plot(tokens, losses, color=colour("model"), linewidth=1, alpha=0.35)
     axes.plot(tokens, smooth, color=colour("model"), linewidth=2)
     axes.set_xlim(0, 1.02 * tokens[-1])
-    _label_end(axes, tokens[-1], smooth[-1], significant(smooth[-1]), "model")
+    label_end(axes, tokens[-1], smooth[-1], significant(smooth[-1]), "model")
 
 
 def _draw_validation(report: Report, canvas: Canvas, box: Box) -> None:
-    axes = _panel(canvas, box, "Validation, bits per byte")
+    axes = panel(canvas, box, "Validation, bits per byte")
     xz = report.held_out.xz_bits_per_byte
     axes.axhline(xz, color=colour("muted"), linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
-        f"xz -9: {bits(xz)}", (1, xz), (0, 5), ha="right", color=colour("muted"), **_offset("axes fraction")
+        f"xz -9: {bits(xz)}", (1, xz), (0, 5), ha="right", color=colour("muted"), **offset("axes fraction")
     )
     tokens = [point.tokens for point in report.validations]
     scores = [point.bits_per_byte for point in report.validations]
     axes.plot(tokens, scores, color=colour("second"), linewidth=2, marker="o", markersize=4.5)
-    _label_end(axes, tokens[-1], scores[-1], bits(scores[-1]), "second")
+    label_end(axes, tokens[-1], scores[-1], bits(scores[-1]), "second")
     axes.set_xlim(0, 1.02 * report.losses[-1].tokens)
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.06 * (high - low), high + 0.1 * (high - low))
@@ -124,19 +121,19 @@ def draw_held_out(report: Report, canvas: Canvas) -> None:
     scores = held_out_scores(report)
     left = 0 if canvas.narrow else 132
     row = (canvas.height - 8) / len(scores)
-    bar = 16 if canvas.narrow else 22
+    thick = 16 if canvas.narrow else 22
     full = canvas.width - left - 64
     for index, (name, score) in enumerate(scores):
         own = name == model_label(report)
         weight = {"fontweight": "bold"} if own else {}
-        top = index * row + (24 if canvas.narrow else (row - bar) / 2)
+        top = index * row + (24 if canvas.narrow else (row - thick) / 2)
         length = full * score / scores[-1][1]
-        _bar(canvas, left, top, length, bar, "model" if own else "other")
+        bar(canvas, left, top, length, thick, "model" if own else "other")
         if canvas.narrow:
             canvas.text(0, top - 12, name, **weight)
         else:
-            canvas.text(left - 14, top + bar / 2, name, ha="right", **weight)
-        canvas.text(left + length + 8, top + bar / 2, bits(score), **weight)
+            canvas.text(left - 14, top + thick / 2, name, ha="right", **weight)
+        canvas.text(left + length + 8, top + thick / 2, bits(score), **weight)
 
 
 def time_height(narrow: bool) -> float:
@@ -150,7 +147,7 @@ def draw_time(report: Report, canvas: Canvas) -> None:
     left = 0.0
     for name, value in seconds.items():
         width = canvas.width * value / total
-        _bar(canvas, left, 0, width, 48, name, gap=1.5)
+        bar(canvas, left, 0, width, 48, name, gap=1.5)
         if width > 52:
             canvas.text(left + 12, 24, percent(value / total), color=colour("paper"), fontweight="bold")
         left += width
@@ -160,7 +157,7 @@ def draw_time(report: Report, canvas: Canvas) -> None:
     for index, (name, value) in enumerate(seconds.items()):
         x = (index // rows) * column_width
         y = 78 + 27 * (index % rows)
-        _bar(canvas, x, y - 6, 12, 12, name)
+        bar(canvas, x, y - 6, 12, 12, name)
         canvas.text(x + 22, y, TIME_LABELS[name])
         right = x + column_width - (0 if canvas.narrow else 48)
         canvas.text(right - 64, y, duration(value), ha="right")
@@ -173,7 +170,7 @@ def throughput_height(narrow: bool) -> float:
 
 def draw_throughput(report: Report, canvas: Canvas) -> None:
     """The training rate of separate windows, from zero, with their median."""
-    axes = _panel(canvas, (0, 0, canvas.width, canvas.height), "Tokens per second", x_label="step")
+    axes = panel(canvas, (0, 0, canvas.width, canvas.height), "Tokens per second", x_label="step")
     windows = report.step_seconds.windows
     rates = sorted(window.tokens_per_second for window in windows)
     middle = median(rates)
@@ -194,7 +191,7 @@ def draw_throughput(report: Report, canvas: Canvas) -> None:
         ha="right",
         color=colour("ink"),
         fontweight="bold",
-        **_offset("axes fraction"),
+        **offset("axes fraction"),
     )
 
 
@@ -230,7 +227,7 @@ def draw_matmul(report: Report, canvas: Canvas) -> None:
     full = canvas.width - left - 20
     scale = min((full - 7 * len(label)) / (delivered or 1), (full - 76) / (max(rates, default=0) or 1))
     y = _matmul_head(canvas, -8, "Training, model FLOPs only")
-    _bar(canvas, left, y + 4, delivered * scale, 18, "model")
+    bar(canvas, left, y + 4, delivered * scale, 18, "model")
     style = {"fontweight": "bold", "fontsize": SMALL_PX}
     canvas.text(left - 12, y + 13, model_label(report), ha="right", **style)
     canvas.text(left + delivered * scale + 8, y + 13, label, **style)
@@ -249,60 +246,12 @@ def _matmul_head(canvas: Canvas, y: float, text: str) -> float:
 
 def _matmul_row(canvas: Canvas, product: MatrixProduct, left: float, y: float, scale: float) -> None:
     length = (product.flops_per_second or 0) * scale
-    _bar(canvas, left, y + 4, length, 18, "other")
+    bar(canvas, left, y + 4, length, 18, "other")
     end = length
     if product.low is not None and product.high is not None:
         end = max(length, product.high * scale)
-        _bar(canvas, left + product.low * scale, y + 12.25, end - product.low * scale, 1.5, "ink")
+        bar(canvas, left + product.low * scale, y + 12.25, end - product.low * scale, 1.5, "ink")
     canvas.text(left - 12, y + 13, shape_label(product), ha="right", fontsize=SMALL_PX)
     ran = product.flops_per_second is not None
     label = si(product.flops_per_second or 0, "FLOP/s") if ran else "does not run here"
     canvas.text(left + end + 8, y + 13, label, fontsize=SMALL_PX)
-
-
-def _bar(canvas: Canvas, x: float, y: float, width: float, height: float, name: str, gap: float = 0) -> None:
-    from matplotlib.patches import Rectangle
-
-    if width <= 0:
-        return
-    size = (max(width - gap, 0.5) / canvas.width, height / canvas.height)
-    corner = (x / canvas.width, 1 - (y + height) / canvas.height)
-    patch = Rectangle(corner, *size, facecolor=colour(name), edgecolor="none")
-    patch.set_transform(canvas.figure.transFigure)
-    canvas.figure.add_artist(patch)
-
-
-def _panel(canvas: Canvas, box: Box, title: str, x_label: str = "tokens trained on") -> Axes:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    left, top, width, height = box
-    axes = canvas.axes(left + 46, top + 34, width - 46 - 8, height - 34 - 50)
-    axes.grid(axis="y", color=colour("grid"), linewidth=1)
-    axes.spines["bottom"].set_visible(True)
-    axes.spines["bottom"].set_color(colour("muted"))
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    canvas.text(left, top + 10, title, fontweight="bold")
-    canvas.text(
-        left + width - 8, top + height - 8, x_label, ha="right", fontsize=SMALL_PX, color=colour("muted")
-    )
-    return axes
-
-
-def _tick(value: float) -> str:
-    scaled, prefix = si_parts(value)
-    return f"{scaled:g}{SPACE}{prefix}" if abs(value) >= 10_000 else f"{value:,g}"
-
-
-def _label_end(axes: Axes, x: float, y: float, text: str, name: str) -> None:
-    axes.plot([x], [y], marker="o", markersize=6, color=colour(name), clip_on=False)
-    axes.annotate(
-        text, (x, y), (0, 10), ha="right", fontweight="bold", color=colour("ink"), **_offset("data")
-    )
-
-
-def _offset(x_coords: str) -> dict[str, Any]:
-    xycoords: Any = x_coords if x_coords == "data" else (x_coords, "data")
-    return {"xycoords": xycoords, "textcoords": "offset points", "fontsize": SMALL_PX}
