@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from pippin.catalog import CatalogChip, load_chips, load_sources
-from pippin.catalog.chips import parse_chips, read_data
+from pippin.catalog.chips import SOURCE_GROUPS, parse_chips
 from pippin.catalog.match import load_kinds
+from pippin.catalog.tables import read_data
 from pippin.errors import PippinError
 
 CHIP_IDS = [
@@ -23,51 +24,22 @@ CHIP_IDS = [
     *("apple_m2_ultra", "apple_m4", "apple_m4_max"),
 ]
 
-# Column of a fact, and the column that must say where it is from.
-SOURCES = {
-    "year": "year_source",
-    "fp32_tflops": "flops_source",
-    "tf32_tflops": "flops_source",
-    "bf16_tflops": "flops_source",
-    "fp8_tflops": "flops_source",
-    "fp4_tflops": "flops_source",
-    "int8_tops": "flops_source",
-    "bf16_sparse_tflops": "flops_source",
-    "fp8_sparse_tflops": "flops_source",
-    "measured_bf16_tflops": "measured_source",
-    "measured_fp8_tflops": "measured_source",
-    "on_chip_memory_mib": "on_chip_memory_source",
-    "scaleup_domain_chips": "scaleup_source",
-    "scaleup_gbytes_per_second": "scaleup_source",
-    "scaleup_link_gbytes_per_second": "scaleup_source",
-    "scaleup_latency_microseconds": "scaleup_source",
-    "scaleout_gbits_per_second": "scaleout_source",
-    "scaleout_latency_microseconds": "scaleout_source",
-    "chips_per_instance": "instances_source",
-    "on_chip_memory_kind": "on_chip_memory_source",
-    "scaleup_fabric": "scaleup_source",
-    "scaleup_topology": "scaleup_source",
-    "scaleup_shape": "scaleup_source",
-    "scaleout_fabric": "scaleout_source",
-    "scaleout_latency_term": "scaleout_source",
-    "instances": "instances_source",
-    "float32_runs_as": "float32_runs_as_source",
-    "memory_size": "memory_source",
-    "memory_gbytes_per_second": "memory_source",
-    "power_watts": "power_source",
-    "cores_per_chip": "cores_source",
-}
-
 
 def test_every_row_loads() -> None:
     assert list(load_chips()) == CHIP_IDS
 
 
+def test_every_column_of_a_fact_belongs_to_a_source() -> None:
+    free = {"chip_id", "name", "vendor", "kind", "as_of", "confidence", "disagreements", "users_fields"}
+    runtime = {"devices_per_chip", "unit"}  # set by find_chip, not in the table
+    columns = [*SOURCE_GROUPS, *(column for group in SOURCE_GROUPS.values() for column in group)]
+    assert sorted(columns) == sorted(CatalogChip.model_fields.keys() - free - runtime)
+
+
 @pytest.mark.parametrize("chip", load_chips().values(), ids=lambda chip: chip.chip_id)
 def test_every_number_has_a_source_and_every_source_a_number(chip: CatalogChip) -> None:
-    for source_column in set(SOURCES.values()):
-        numbers = [getattr(chip, column) for column, source in SOURCES.items() if source == source_column]
-        known = any(number not in (None, "", ()) for number in numbers)
+    for source_column, columns in SOURCE_GROUPS.items():
+        known = any(getattr(chip, column) not in (None, "", ()) for column in columns)
         assert known == bool(getattr(chip, source_column)), source_column
     assert (chip.power_watts is not None) == bool(chip.power_term)
     assert (chip.memory_size is not None) == bool(chip.memory_unit)
@@ -86,7 +58,7 @@ def _names_a_source(text: str) -> bool:
 
 def test_every_source_is_explained() -> None:
     for chip in load_chips().values():
-        for column in set(SOURCES.values()):
+        for column in SOURCE_GROUPS:
             text = getattr(chip, column)
             assert not text or _names_a_source(text), f"{chip.chip_id}.{column}: {text}"
     for kind in load_kinds():
@@ -94,7 +66,8 @@ def test_every_source_is_explained() -> None:
 
 
 def test_every_explained_source_is_used() -> None:
-    text = read_data("chips.csv") + read_data("device_kinds.toml")
+    names = ["chips", "instances", "prices", "clusters", "fleets"]
+    text = "".join(read_data(f"{name}.csv") for name in names) + read_data("device_kinds.toml")
     assert [key for key in load_sources() if key not in text] == []
 
 

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tomllib
 from datetime import date
 from functools import cache
-from importlib.resources import files
 from math import prod
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from pippin.errors import PippinError
+from pippin.catalog.tables import Extents, Row, Topology, keyed, parse_table, read_data
 
 Format = Literal["fp32", "tf32", "bf16", "fp8", "fp4", "int8"]
-Topology = Literal["switch", "mesh", "ring", "2d_torus", "3d_torus"]
 Unit = Literal["chip", "core"]
 
+# The column that says where the others of its group are from.
+SOURCE_GROUPS: dict[str, tuple[str, ...]] = {
+    "year_source": ("year",),
+    "flops_source": (
+        *("fp32_tflops", "tf32_tflops", "bf16_tflops", "fp8_tflops", "fp4_tflops", "int8_tops"),
+        *("bf16_sparse_tflops", "fp8_sparse_tflops"),
+    ),
+    "float32_runs_as_source": ("float32_runs_as",),
+    "measured_source": ("measured_bf16_tflops", "measured_fp8_tflops"),
+    "memory_source": ("memory_size", "memory_unit", "memory_gbytes_per_second"),
+    "on_chip_memory_source": ("on_chip_memory_mib", "on_chip_memory_kind"),
+    "scaleup_source": (
+        *("scaleup_fabric", "scaleup_topology", "scaleup_shape", "scaleup_domain_chips"),
+        *("scaleup_gbytes_per_second", "scaleup_link_gbytes_per_second", "scaleup_latency_microseconds"),
+    ),
+    "scaleout_source": (
+        *("scaleout_fabric", "scaleout_gbits_per_second"),
+        *("scaleout_latency_microseconds", "scaleout_latency_term"),
+    ),
+    "power_source": ("power_watts", "power_term"),
+    "cores_source": ("cores_per_chip",),
+    "instances_source": ("instances", "chips_per_instance"),
+}
 
-def _extents(cell: object) -> object:
-    """The text "4x4x4" as a tuple; an empty cell is an unknown shape."""
-    return tuple(cell.split("x")) if isinstance(cell, str) and cell else cell or ()
 
-
-Extents = Annotated[tuple[int, ...], BeforeValidator(_extents)]
-
-
-class CatalogChip(BaseModel):
+class CatalogChip(Row):
     """One row of `chips.csv`. Numbers are per chip; None is unknown.
 
     Peaks are dense matrix TFLOP/s where the name does not say sparse. Links are decimal and count one
@@ -38,8 +50,6 @@ class CatalogChip(BaseModel):
     `clusters.csv` have the others. `devices_per_chip` and `unit` say what one JAX device is: a whole chip in
     the table itself, possibly a part of one in what `find_chip` returns.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     chip_id: str
     name: str
@@ -115,35 +125,14 @@ class CatalogChip(BaseModel):
         }[number_format]
 
 
-def read_data(name: str) -> str:
-    """The text of a data file of this package."""
-    return files("pippin.catalog").joinpath(name).read_text(encoding="utf-8")
-
-
-# Columns in which an empty cell is a missing number, not an empty remark.
-_NULLABLE = {name for name, field in CatalogChip.model_fields.items() if field.annotation is not str}
-
-
 def parse_chips(text: str) -> dict[str, CatalogChip]:
     """Chips by id, in the order of the table.
 
     Raises:
         PippinError: a cell does not fit its column, or an id stands twice.
     """
-    chips: dict[str, CatalogChip] = {}
-    for line, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
-        cells = {key: (value or None) if key in _NULLABLE else value for key, value in row.items()}
-        where = f"chips.csv, row {line} ({row.get('chip_id')})"
-        try:
-            chip = CatalogChip.model_validate(cells)
-        except ValidationError as error:
-            first = error.errors()[0]
-            column = f"column '{first['loc'][0]}': " if first["loc"] else ""
-            raise PippinError(f"{column}{first['msg']}", where=where) from error
-        if chip.chip_id in chips:
-            raise PippinError("this chip id stands in an earlier row too", where=where)
-        chips[chip.chip_id] = chip
-    return chips
+    rows = parse_table(text, CatalogChip, file="chips.csv", key="chip_id")
+    return keyed(rows, "chip_id", file="chips.csv")
 
 
 @cache

@@ -9,7 +9,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pippin.catalog.chips import CatalogChip, Unit, load_chips, read_data
+from pippin.catalog.chips import CatalogChip, Unit, load_chips
+from pippin.catalog.tables import read_data
 
 
 class DeviceKind(BaseModel):

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pippin.catalog.chips import read_data
+from pippin.catalog.tables import read_data
 
 
 class Rules(BaseModel):

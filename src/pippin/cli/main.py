@@ -98,6 +98,38 @@ def assay(
     run(request, out, as_json=as_json, begun=_BEGUN)
 
 
+catalog = typer.Typer(help="What Pippin knows of chips, instances, prices and fleets, with its sources.")
+app.add_typer(catalog, name="catalog", no_args_is_help=True)
+_Catalog = Annotated[
+    Path | None,
+    typer.Option("--catalog", metavar="FILE", help="Chips, prices and fleets of yours (TOML)."),
+]
+
+
+@catalog.command("list", epilog="Example: pippin catalog list fleets")
+def catalog_list(
+    what: Annotated[str, typer.Argument(help="chips, instances, prices, fleets or clusters.")] = "chips",
+    file: _Catalog = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+) -> None:
+    """List a table of the catalog."""
+    from pippin.cli.catalog import show_list
+
+    show_list(what, file, as_json=as_json)
+
+
+@catalog.command("show", epilog="Example: pippin catalog show trn2")
+def catalog_show(
+    name: Annotated[str, typer.Argument(help="A chip, instance, fleet or cluster.", metavar="NAME")],
+    file: _Catalog = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+) -> None:
+    """Show all that is known of one chip, instance, fleet or cluster."""
+    from pippin.cli.catalog import show_entry
+
+    show_entry(name, file, as_json=as_json)
+
+
 def main() -> None:
     """Runs the verb; turns expected failures into one line and an exit status."""
     # Libraries below us print progress and warnings of their own; ours is the only voice.

@@ -1,0 +1,36 @@
+"""Every command on the pages about the catalog and the claims runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+PAGES = ["docs/catalog.md"]
+
+
+def commands(page: str) -> list[str]:
+    """The lines of the page's shell blocks that call pippin."""
+    text = (_ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("pippin ")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_runs(
+    page: str, here: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIPPIN_CATALOG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"^```toml\n(.*?)^```$", (_ROOT / page).read_text(), re.MULTILINE | re.DOTALL):
+        (tmp_path / "mine.toml").write_text(block)
+    assert commands(page)
+    for command in commands(page):
+        outcome = here(*shlex.split(command)[1:])
+        assert outcome.status == 0, (command, outcome.err)
+        assert outcome.out, command
