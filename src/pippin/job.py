@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pippin.errors import PippinError, explained, nearest
 from pippin.models.config import ModelConfig
 from pippin.models.presets import preset
-from pippin.storage import canonical_sha256
+from pippin.storage import canonical_sha256, read_json
 
 MESH_AXES = ("data", "fsdp", "expert", "stage", "context", "tensor")
 # Raised when the meaning of a field changes, so that a run never goes on under another mathematics.
@@ -104,6 +104,17 @@ class ChipTable(_Table):
     scan_layers: bool | None = None
 
 
+class Initial(NamedTuple):
+    """The run whose last parameters a job starts from, and their `parameter_sha256`."""
+
+    folder: Path
+    sha256: str
+
+
+# Keys of `[model]` that are not fields of its shape.
+_MODEL_KEYS = ("preset", "initial", "initial_sha256")
+
+
 class Job(_Table):
     """A whole job. `shape` is the resolved model; `hash` identifies the mathematics."""
 
@@ -117,21 +128,30 @@ class Job(_Table):
     @cached_property
     def shape(self) -> ModelConfig:
         """The model's configuration: the preset, then what the table sets, then the tokenizer's size."""
-        given = dict(self.model)
-        fields = preset(given.pop("preset")) | given if "preset" in given else given
+        given = {name: value for name, value in self.model.items() if name not in _MODEL_KEYS}
+        fields = preset(self.model["preset"]) | given if "preset" in self.model else given
         return ModelConfig(**{"vocab_size": self.data.vocab_size} | fields)
+
+    @property
+    def initial(self) -> Initial | None:
+        """Where the initial values come from; None: they are drawn from the seed."""
+        if "initial" not in self.model:
+            return None
+        return Initial(Path(self.model["initial"]).expanduser(), self.model["initial_sha256"])
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over model, data and training; layout, chip, logging and saving stay out."""
-        return canonical_sha256(
-            {
-                "version": HASH_VERSION,
-                "model": self.shape.model_dump(),
-                "data": self.data.model_dump(),
-                "train": self.train.model_dump(),
-            }
-        )
+        """SHA-256 over model, data and training; layout, chip, logging and saving stay out.
+
+        Of initial values that come from another run their digest counts, and not where that run lies.
+        """
+        mathematics = {
+            "version": HASH_VERSION,
+            "model": self.shape.model_dump(),
+            "data": self.data.model_dump(),
+            "train": self.train.model_dump(),
+        }
+        return canonical_sha256(mathematics | ({"initial": self.initial.sha256} if self.initial else {}))
 
     @property
     def tokens_per_step(self) -> int:
@@ -170,11 +190,46 @@ def make_job(tables: Mapping[str, Any], *, where: str = "job") -> Job:
         PippinError: see `load_job`.
     """
     try:
-        job = Job(**tables)
+        job = Job(**_with_initial(tables, where))
         _ = job.shape  # a shape that cannot be built is an error of the job
     except ValidationError as error:
         raise _explain(error, where) from error
     return job
+
+
+def _with_initial(tables: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Writes into `[model]` what `initial` stands for: the digest of the values, and the shape where none is
+    given. A job that has both already, as one in a run's folder has, needs nothing of that other run."""
+    model = tables.get("model")
+    if not isinstance(model, Mapping):
+        return tables
+    for key in ("initial", "initial_sha256"):
+        if not isinstance(model.get(key, ""), str):
+            raise PippinError(f"model.{key}: should be a string", where=where)
+    if "initial" not in model:
+        if "initial_sha256" in model:
+            raise PippinError("model.initial_sha256 without model.initial", where=where)
+        return tables
+    folder = Path(model["initial"]).expanduser()
+    pinned = dict(model)
+    if "initial_sha256" not in model:
+        pinned["initial_sha256"] = _final_sha256(folder)
+    if not model.keys() & {"preset", "d_model"}:
+        pinned = load_job(folder / "job.toml").shape.model_dump(exclude_none=True) | pinned
+    return {**tables, "model": pinned}
+
+
+def _final_sha256(folder: Path) -> str:
+    if not (folder / "summary.json").exists():
+        raise PippinError(
+            f"no finished run and no imported model in {folder}",
+            where="model.initial",
+            fix="give the folder that `pippin import` or `pippin train` wrote",
+        )
+    summary = read_json(folder / "summary.json")
+    if not isinstance(summary, dict) or not isinstance(summary.get("parameter_sha256"), str):
+        raise PippinError("it has no parameter_sha256", where=folder / "summary.json")
+    return str(summary["parameter_sha256"])
 
 
 def _apply(tables: dict[str, Any], override: str) -> None:
@@ -219,7 +274,7 @@ def _known_keys(tables: list[str]) -> list[str]:
     if not tables:
         return list(Job.model_fields)
     if tables[0] == "model":
-        return ["preset", *ModelConfig.model_fields]
+        return [*_MODEL_KEYS, *ModelConfig.model_fields]
     annotation = Job.model_fields[tables[0]].annotation
     assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return list(annotation.model_fields)

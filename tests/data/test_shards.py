@@ -52,6 +52,24 @@ def test_sotu_round_trip(sotu_dataset: Dataset) -> None:
     assert 4.5 < info.utf8_bytes / info.tokens < 5.2
 
 
+def test_a_tokenizer_with_its_own_boundary(build_folder: Build, tmp_path: Path) -> None:
+    """As one that was imported: another token starts a document, and its id is not 0."""
+    from tokenizers import AddedToken, processors
+
+    ours = build_folder()
+    other = ours.tokenizer()
+    other.add_special_tokens([AddedToken("<s>", special=True)])
+    start = other.token_to_id("<s>")
+    other.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", start)])
+    other.save(str(tmp_path / "tokenizer.json"))
+    dataset = build_folder(tokenizer_path=str(tmp_path / "tokenizer.json"))
+    assert dataset.manifest.boundary_id == start > 0
+    for name in SPLITS:
+        ids = stream(ours, name)
+        assert np.array_equal(stream(dataset, name), np.where(ids == 0, start, ids))
+        assert dataset.text(name) == ours.text(name)
+
+
 @pytest.mark.parametrize("max_shard_tokens", [11, 97, 1000])
 def test_many_shards_are_one_stream(build_folder: Build, max_shard_tokens: int) -> None:
     whole, parts = build_folder(), build_folder(max_shard_tokens=max_shard_tokens)

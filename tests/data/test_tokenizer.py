@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from pippin.data import tokenizer as module
 from pippin.data.tokenizer import (
     BOUNDARY,
+    BOUNDARY_ID,
+    boundary_id,
     cut_safely,
     decode,
     encode,
@@ -156,3 +159,25 @@ def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
     words = Tokenizer(models.WordLevel({BOUNDARY: 0, "雨": 1}, unk_token=BOUNDARY))
     with pytest.raises(PippinError, match="not byte-level"):
         load_tokenizer(write(path, words.to_str()))
+
+
+def with_start(token: str, *more: str) -> Any:
+    """The tokenizer with special tokens added, the first of them put before every text by itself."""
+    from tokenizers import AddedToken, Tokenizer, processors
+
+    other = Tokenizer.from_str(TOKENIZER.to_str())
+    other.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in (token, *more)])
+    other.post_processor = processors.TemplateProcessing(
+        single=f"{token} $A", special_tokens=[(token, other.token_to_id(token))]
+    )
+    return other
+
+
+def test_the_boundary_is_what_the_tokenizer_puts_before_a_text(tmp_path: Path) -> None:
+    assert boundary_id(TOKENIZER) == BOUNDARY_ID
+    loaded = load_tokenizer(write(tmp_path / "tokenizer.json", with_start("<|start|>", "<|a 雨|>").to_str()))
+    assert boundary_id(loaded) == vocab_size_of(TOKENIZER)
+    assert encode(loaded, "<|start|>apple").tolist() == encode(TOKENIZER, "<|start|>apple").tolist()
+    table = token_bytes(loaded)
+    assert table[boundary_id(loaded)] == b""
+    assert table[loaded.token_to_id("<|a 雨|>")] == "<|a 雨|>".encode()

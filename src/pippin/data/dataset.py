@@ -73,6 +73,7 @@ class Dataset:
         manifest: what it is.
         sha256: the manifest's hash, which stands for the whole dataset.
         vocab_size: of the tokenizer as it is, which may be less than was asked for.
+        tokenizer_json: the tokenizer's file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +87,7 @@ class Dataset:
         self.manifest: Manifest = read_manifest(folder)
         self.sha256: str = self.manifest.sha256
         self.vocab_size: int = self.manifest.vocab_size
-        self._tokenizer_json = self._read_tokenizer()
+        self.tokenizer_json: bytes = self._read_tokenizer()
         self._tokens = {split: self._open_tokens(split) for split in SPLITS}
         if sum(len(tokens) for tokens in self._tokens.values()) * self._dtype.itemsize < HASH_AT_OPEN_BYTES:
             self.verify()
@@ -108,7 +109,7 @@ class Dataset:
         return b"".join(b"".join([table[i] for i in ids.tolist()]) for ids in self.documents(split))
 
     def tokenizer(self) -> Tokenizer:
-        return parse_tokenizer(self._tokenizer_json, self.folder / TOKENIZER_FILE)
+        return parse_tokenizer(self.tokenizer_json, self.folder / TOKENIZER_FILE)
 
     def verify(self) -> None:
         """Hashes every shard.

@@ -17,8 +17,8 @@ from pippin.data.dataset import TOKENIZER_FILE, Dataset, Tokens
 from pippin.data.documents import documents_sha256, in_order, texts_sha256
 from pippin.data.manifest import Manifest, Splits, write_manifest
 from pippin.data.tokenizer import (
-    BOUNDARY_ID,
     FORMAT_VERSION,
+    boundary_id,
     check_vocab_size,
     parse_tokenizer,
     train_tokenizer,
@@ -116,7 +116,7 @@ class _Recipe:
             validation_fraction=self.validation_fraction,
             vocab_size=vocab_size,
             tokenizer_sha256=self.tokenizer_sha256,
-            boundary_id=BOUNDARY_ID,
+            boundary_id=boundary_id(tokenizer),
             dtype="uint16" if dtype.itemsize == 2 else "uint32",
             splits=Splits(
                 train=write_split(folder, "train", self.train, tokenizer, dtype, self.max_shard_tokens),

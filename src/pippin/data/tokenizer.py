@@ -75,7 +75,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Reads a `tokenizer.json`.
 
     Raises:
-        PippinError: it cannot be read, is not byte-level, or does not have `BOUNDARY` as id 0.
+        PippinError: it cannot be read, is not byte-level, or has no boundary (see `boundary_id`).
     """
     with explained(path):
         raw = path.read_bytes()
@@ -90,15 +90,30 @@ def parse_tokenizer(raw: bytes, where: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_str(raw.decode())
     except Exception as error:  # The library raises bare Exception.
         raise PippinError(f"not a tokenizer: {error}", where=where) from error
-    if tokenizer.token_to_id(BOUNDARY) != BOUNDARY_ID:
-        raise PippinError(f"the tokenizer does not have {BOUNDARY} as token 0", where=where)
     try:
+        boundary_id(tokenizer)
         token_bytes(tokenizer)
-    except KeyError as error:
-        raise PippinError(f"the tokenizer is not byte-level: a token has {error}", where=where) from error
+    except LookupError as error:
+        raise PippinError(f"the tokenizer {error.args[0]}", where=where) from error
     # Not stored in the file: without it the text "<|boundary|>" would become the token.
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def boundary_id(tokenizer: Tokenizer) -> int:
+    """The token that stands before every document: the one that the tokenizer's own post-processor puts
+    before a text (Llama 3's does so), else `BOUNDARY` as token 0.
+
+    Raises:
+        LookupError: there is neither.
+    """
+    with_special = tokenizer.encode("a", add_special_tokens=True).ids
+    without = tokenizer.encode("a", add_special_tokens=False).ids
+    if len(with_special) > len(without) and with_special[:1] != without[:1]:
+        return int(with_special[0])
+    if tokenizer.token_to_id(BOUNDARY) != BOUNDARY_ID:
+        raise LookupError(f"puts no token before a text, and does not have {BOUNDARY} as token 0")
+    return BOUNDARY_ID
 
 
 def encode(tokenizer: Tokenizer, text: str) -> npt.NDArray[np.int32]:
@@ -131,13 +146,17 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
     """The bytes that each token stands for, by id; none for the boundary.
 
     Raises:
-        KeyError: a token has a character outside the byte alphabet.
+        LookupError: a token has a character outside the byte alphabet.
     """
     table = [b""] * vocab_size_of(tokenizer)
     byte_of = _byte_of_character()
+    added = tokenizer.get_added_tokens_decoder()  # these are written as they are, not in the byte alphabet
     for token, index in tokenizer.get_vocab().items():
-        if index != BOUNDARY_ID:
-            table[index] = bytes(byte_of[character] for character in token)
+        try:
+            table[index] = token.encode() if index in added else bytes(byte_of[c] for c in token)
+        except KeyError as error:
+            raise LookupError(f"is not byte-level: a token has {error}") from error
+    table[boundary_id(tokenizer)] = b""
     return table
 
 

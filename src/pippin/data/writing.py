@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pippin.data.documents import Document, in_order
 from pippin.data.manifest import Shard, Split, SplitInfo
-from pippin.data.tokenizer import BOUNDARY_ID, encode_many, token_bytes
+from pippin.data.tokenizer import boundary_id, encode_many, token_bytes
 from pippin.errors import PippinError, explained
 
 if TYPE_CHECKING:
@@ -35,17 +35,17 @@ def write_split(
     writer = _ShardWriter(folder, name, dtype, max_shard_tokens)
     table = token_bytes(tokenizer)
     ordered = in_order(documents)
-    boundary = np.array([BOUNDARY_ID])
+    boundary = boundary_id(tokenizer)
     utf8_bytes = 0
     for document, ids in zip(ordered, encode_many(tokenizer, (d.text for d in ordered)), strict=True):
         raw = document.text.encode()
         # Our own tokenizer always passes; one that a user brings may normalise, or lack a byte.
-        if (ids == BOUNDARY_ID).any() or b"".join([table[i] for i in ids.tolist()]) != raw:
+        if (ids == boundary).any() or b"".join([table[i] for i in ids.tolist()]) != raw:
             raise PippinError(
                 f'the tokenizer is not lossless: it changes document "{document.id}"',
                 fix="use a byte-level tokenizer without a normaliser",
             )
-        writer.add(np.concatenate([boundary, ids]))
+        writer.add(np.concatenate([[boundary], ids]))
         utf8_bytes += len(raw)
     shards = writer.close()
     return SplitInfo(

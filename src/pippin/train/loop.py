@@ -17,10 +17,11 @@ from pippin.train.account import account
 from pippin.train.checkpoint import Checkpoints, Identity, to_device
 from pippin.train.digest import parameter_sha256
 from pippin.train.evaluate import bits_per_byte
+from pippin.train.initial import initial_values
 from pippin.train.ledger import read_ledger
 from pippin.train.metrics import MetricsLog
 from pippin.train.observer import Observer, RunPlan, StepReport
-from pippin.train.run import CHECKPOINTS, LEDGER, METRICS, SUMMARY, RunFolder
+from pippin.train.run import CHECKPOINTS, LEDGER, METRICS, SUMMARY, TOKENIZER, RunFolder
 from pippin.train.schedule import learning_rate
 from pippin.train.setup import Machine, find_machine, mfu, open_data, training_batches
 from pippin.train.signals import Interrupted, StopRequest
@@ -50,7 +51,7 @@ def train(job: Job, out: Path, observer: Observer | None = None, *, begun: float
         with run.ledger.span("restart", "device and data"):
             machine = find_machine(job)
         with run.ledger.span("data", "corpus"):
-            dataset = open_data(job, observer)
+            dataset = open_data(job, observer, kept_tokenizer=out / TOKENIZER)
         observer.phase("compiling")
         with run.ledger.span("compile"):
             program = Program(job, machine.choices)
@@ -129,9 +130,10 @@ class _Saver:
 
     def restore(self, program: Program) -> tuple[int, State]:
         """The newest checkpoint's step and state, or step 0 and a new state."""
-        state = program.initial_state()
-        saved = self._checkpoints.restore_newest(state, self._observer.warn)
-        return (saved[0], to_device(saved[1])) if saved else (0, state)
+        saved = self._checkpoints.restore_newest(program.state_shapes, self._observer.warn)
+        if saved:
+            return saved[0], to_device(saved[1])
+        return 0, program.initial_state(initial_values(self._run.job, self._observer.phase))
 
     def attach(self, metrics: MetricsLog, step: int) -> None:
         self._metrics, self.last_step, self._last_time = metrics, step, monotonic()

@@ -20,6 +20,7 @@ from pippin.train.setup import Machine, versions
 
 JOB, RECORD, SUMMARY = "job.toml", "run.json", "summary.json"
 LEDGER, METRICS, CHECKPOINTS, TOKENIZER = "ledger.jsonl", "metrics.jsonl", "checkpoints", "tokenizer.json"
+IMPORTED = "import.json"
 _LOCK = ".lock"
 
 
@@ -105,7 +106,7 @@ class RunFolder:
         record = {"job_hash": self.job.hash, **record, "attempts": [*record["attempts"], attempt]}
         write_json(path, record)
         if not (self.path / TOKENIZER).exists():
-            write_atomic(self.path / TOKENIZER, dataset.tokenizer().to_str())
+            write_atomic(self.path / TOKENIZER, dataset.tokenizer_json)
 
     def summary(self) -> dict[str, Any] | None:
         """What the finished run says of itself; None before that."""
@@ -146,6 +147,12 @@ def _refuse_other(path: Path, job: Job | None) -> None:
     # An assay that was killed before it trained leaves its lock and its ledger.
     if names == {_LOCK, LEDGER} or all(_is_leftover(name) for name in names):
         return
+    if IMPORTED in names:
+        raise PippinError(
+            "the folder holds an imported model",
+            where=path,
+            fix="choose another folder; the job's model.initial names this one",
+        )
     if job is None or not (path / JOB).exists():
         what = "the folder holds a run already" if (path / JOB).exists() else "the folder holds other files"
         raise PippinError(what, where=path, fix="choose a new or empty folder")

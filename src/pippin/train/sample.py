@@ -12,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from tokenizers import Tokenizer
 
-from pippin.data.tokenizer import BOUNDARY, encode, load_tokenizer
+from pippin.data.tokenizer import boundary_id, encode, vocab_size_of
 from pippin.errors import PippinError
-from pippin.job import Job, load_job
+from pippin.job import Job
 from pippin.models.decode import decode_step, empty_cache
-from pippin.models.parameters import initial_parameters
-from pippin.train.checkpoint import load, steps_in, to_device
-from pippin.train.run import CHECKPOINTS, JOB, TOKENIZER
+from pippin.train.checkpoint import to_device
+from pippin.train.saved import open_saved
 
 # One for all samplers: the second text of a shape waits for no compiler.
 _step = jax.jit(decode_step, static_argnames="config", donate_argnames="cache")
@@ -58,7 +57,7 @@ class Sampler:
         """Yields the text that follows the prompt, piece by piece, up to a document's end."""
         shape = self.job.shape
         cache = empty_cache(shape, self.job.train.sequence_length, jnp.float32)
-        boundary = self.tokenizer.token_to_id(BOUNDARY)
+        boundary = boundary_id(self.tokenizer)
         generator = np.random.default_rng(sampling.seed)
         written: list[int] = []
         pending = [boundary, *encode(self.tokenizer, prompt).tolist()]
@@ -68,7 +67,7 @@ class Sampler:
             logits, cache = _step(self.parameters, cache, np.int32(token), np.int32(position), config=shape)
             if position < len(pending) - 1:
                 continue
-            scores = np.asarray(logits)[: self.tokenizer.get_vocab_size()]
+            scores = np.asarray(logits)[: vocab_size_of(self.tokenizer)]
             drawn = draw(scores, sampling, generator)
             if drawn == boundary:
                 break
@@ -87,15 +86,8 @@ def open_sampler(run: Path) -> Sampler:
     Raises:
         PippinError: no run there, nothing saved yet, or the checkpoint is damaged.
     """
-    if not (run / JOB).exists():
-        raise PippinError("no run in this folder", where=run, fix="give the folder that `pippin train` wrote")
-    job = load_job(run / JOB)
-    steps = steps_in(run / CHECKPOINTS)
-    if not steps:
-        raise PippinError("nothing saved yet", where=run, fix="let the run reach its first checkpoint")
-    template = {"parameters": jax.eval_shape(lambda: initial_parameters(job.shape, 0))}
-    state = load(run / CHECKPOINTS / f"step_{steps[-1]:09d}", template)
-    return Sampler(job, to_device(state["parameters"]), load_tokenizer(run / TOKENIZER))
+    saved = open_saved(run)
+    return Sampler(saved.job, to_device(saved.parameters), saved.tokenizer)
 
 
 def draw(logits: np.ndarray, sampling: Sampling, generator: np.random.Generator) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -57,8 +58,14 @@ def find_machine(job: Job | None = None) -> Machine:
     return Machine(chip, known, rules, choices, peak(known, choices.compute_dtype) if known else None)
 
 
-def open_data(job: Job, observer: Observer) -> Dataset:
+def open_data(job: Job, observer: Observer, *, kept_tokenizer: Path | None = None) -> Dataset:
     """Builds or reopens the job's token shards.
+
+    Args:
+        job: its `[data]` table; a job with initial values has the tokenizer that belongs to them, unless
+            the table names another.
+        observer: told what is being done.
+        kept_tokenizer: the copy in a run's folder, where it has been made: the other run may be gone.
 
     Raises:
         PippinError: no such corpus, nothing in it, or the tokenizer knows more tokens than the model.
@@ -68,7 +75,7 @@ def open_data(job: Job, observer: Observer) -> Dataset:
         data.corpus,
         vocab_size=data.vocab_size,
         validation_fraction=data.validation_fraction,
-        tokenizer_path=data.tokenizer,
+        tokenizer_path=data.tokenizer or _tokenizer_of_initial(job, kept_tokenizer),
         progress=observer.phase,
     )
     if dataset.vocab_size > job.shape.vocab_size:
@@ -79,6 +86,12 @@ def open_data(job: Job, observer: Observer) -> Dataset:
         )
     training_batches(job, dataset)  # a text too short is found now, not after minutes of compiling
     return dataset
+
+
+def _tokenizer_of_initial(job: Job, kept: Path | None) -> str | None:
+    if job.initial is None:
+        return None
+    return str(kept if kept and kept.exists() else job.initial.folder / "tokenizer.json")
 
 
 def training_batches(job: Job, dataset: Dataset) -> Batches:

@@ -52,12 +52,16 @@ class Program:
     Args:
         job: what to train.
         choices: how to run it on this chip.
+        training: False compiles the evaluation alone.
+
+    Attributes:
+        state_shapes: the abstract arrays of a state.
 
     Raises:
         PippinError: the trainer does not train this shape.
     """
 
-    def __init__(self, job: Job, choices: Choices) -> None:
+    def __init__(self, job: Job, choices: Choices, *, training: bool = True) -> None:
         if reason := job.shape.planned_only:
             raise PippinError(reason, where="model", fix="choose another shape, or `pippin plan` this one")
         self.job, self.choices = job, choices
@@ -66,16 +70,23 @@ class Program:
         batch = (job.train.batch_size, job.train.sequence_length)
         tokens = jax.ShapeDtypeStruct(batch, jnp.int32)
         state = jax.eval_shape(self._start, jax.eval_shape(lambda: initial_parameters(job.shape, 0)))
+        self.state_shapes: State = state
         rate = jax.ShapeDtypeStruct((), jnp.float32)
-        self._step = (
-            jax.jit(self._update, donate_argnums=0).lower(state, tokens, tokens, tokens, rate).compile()
-        )
+        if training:
+            step = jax.jit(self._update, donate_argnums=0)
+            self._step = step.lower(state, tokens, tokens, tokens, rate).compile()
         weights = jax.ShapeDtypeStruct(batch, jnp.float32)
         self._score = jax.jit(self._losses).lower(state["parameters"], tokens, tokens, weights).compile()
 
-    def initial_state(self) -> State:
-        """Parameters from the job's seed, made on the host, and an empty optimiser state."""
-        parameters = jax.device_put(initial_parameters(self.job.shape, self.job.train.seed))
+    def initial_state(self, values: Any = None) -> State:
+        """Parameters on the device and an empty optimiser state.
+
+        Args:
+            values: host arrays to start from; by default those of the job's seed, made on the host.
+        """
+        if values is None:
+            values = initial_parameters(self.job.shape, self.job.train.seed)
+        parameters = jax.device_put(values)
         state: State = jax.block_until_ready(jax.jit(self._start)(parameters))
         return state
 
