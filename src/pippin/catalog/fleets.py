@@ -37,9 +37,14 @@ class ChipPrice(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    provider: str
     instance_id: str
+    chips_per_instance: int
     usd_per_chip_hour: float
     kind: PriceKind
+    term: str
+    region: str
+    date: str
     basis: str
     stand_in: str
     source: str
@@ -98,9 +103,14 @@ def chip_prices(prices: tuple[Price, ...], box: Instance, *, wanted: str) -> tup
     stand_in = "" if wanted == box.instance_id else f"{box.instance_id}, in place of {wanted or 'its own'}"
     return tuple(
         ChipPrice(
+            provider=box.provider,
             instance_id=box.instance_id,
+            chips_per_instance=box.chips,
             usd_per_chip_hour=(price.usd_per_hour or 0.0) / box.chips,
             kind=price.kind,
+            term=price.term,
+            region=price.region,
+            date=price.date or price.as_of,
             basis=price.basis,
             stand_in=stand_in,
             source=price.source,
