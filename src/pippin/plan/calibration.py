@@ -8,17 +8,19 @@ from datetime import date
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pippin.errors import PippinError
-from pippin.plan.coefficients import Coefficients, gather, prior_of
+from pippin.plan.coefficients import Coefficients, gather, groups_of, prior_of
 from pippin.plan.layout import Floats
 from pippin.plan.system import System, Systems
 
 SCHEMA_VERSION = 1
+# How much of a system the calibration rows had.
+Known = Literal["pair", "chip", "nothing"]
 # Half the width of an 80 % interval, in logarithms, where no calibration measured it.
 _PRIOR_SPREAD = 0.5
 
@@ -48,7 +50,7 @@ class Provenance(_Frozen):
     version: str
     date: date
     rows: int
-    row_ids_sha256: str
+    row_ids: tuple[str, ...] = Field(description="The rows that it was fitted to.")
     sources: tuple[Source, ...]
 
 
@@ -67,6 +69,11 @@ class Calibration:
     spreads: dict[str, float]
     provenance: Provenance | None = None
     terms: dict[str, TermValue] | None = None
+
+    @property
+    def row_ids(self) -> frozenset[str]:
+        """Ids of the rows that it was fitted to."""
+        return frozenset(self.provenance.row_ids if self.provenance else ())
 
     @classmethod
     def prior(cls) -> Self:
@@ -91,10 +98,15 @@ class Calibration:
 
     def _spread(self, system: System, kind: str) -> float:
         """The most particular group that the calibration measured."""
-        for group in spread_groups(system, kind):
-            if group in self.spreads:
-                return self.spreads[group]
-        return _PRIOR_SPREAD
+        groups = spread_groups(system, kind, self.knows(system))
+        return next((self.spreads[group] for group in groups if group in self.spreads), _PRIOR_SPREAD)
+
+    def knows(self, system: System) -> Known:
+        """Whether its rows had the chip with this software, the chip, or neither."""
+        groups = groups_of(system)
+        if f"scale@pair={groups['pair']}" in self.values:
+            return "pair"
+        return "chip" if f"scale@chip={groups['chip']}" in self.values else "nothing"
 
     def interval(
         self, step_seconds: Floats, systems: Systems | System, with_experts: Any
@@ -104,15 +116,12 @@ class Calibration:
         return step_seconds / factor, step_seconds * factor
 
 
-def spread_groups(system: System, kind: str) -> list[str]:
-    """Groups of rows that share an interval, the most particular first."""
-    return [
-        f"{kind}/{system.stack}/{system.chip_id}",
-        f"{kind}/{system.stack}/{system.family}",
-        f"{kind}/unknown software/{system.family}",
-        f"{kind}/unknown chip",
-        "all",
-    ]
+def spread_groups(system: System, kind: str, known: Known) -> list[str]:
+    """Groups of rows that share the width of an interval, the most particular first."""
+    if known == "pair":
+        return [f"{kind}/{system.stack}/{system.chip_id}", f"{kind}/{system.stack}", kind, "all"]
+    unknown = "unknown software" if known == "chip" else "unknown chip"
+    return [f"{kind}/{unknown}", unknown, "unknown software", "all"]
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -1,0 +1,62 @@
+"""Makes calibration files: a fit, the widths of its intervals from held-out errors, and what it rests on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pippin
+from pippin.errors import PippinError
+from pippin.plan.calibrate import fit
+from pippin.plan.calibration import SCHEMA_VERSION, CalibrationFile, Provenance, Source
+from pippin.plan.folds import Holdout
+from pippin.plan.runs import Run, shipped_runs
+from pippin.plan.spreads import HeldOut, spreads_of
+from pippin.plan.validation import Progress, fit_folds, headline_runs
+
+# Held out by model family: what a known chip and software are off. By source and by chip: unknown ones.
+_HOLDOUTS: tuple[Holdout, ...] = ("family", "source", "chip")
+
+
+def make_calibration(runs: Sequence[Run], progress: Progress | None = None) -> CalibrationFile:
+    """Fits the scorable rows that are not flagged as wrong, one release of each configuration.
+
+    Raises:
+        PippinError: no row is left.
+    """
+    rows = headline_runs(runs)
+    if not rows:
+        raise PippinError("no row to calibrate on", where="calibrate", fix="see pippin validate for reasons")
+    fitted = fit(rows)
+    return CalibrationFile(
+        schema_version=SCHEMA_VERSION,
+        provenance=_provenance(rows),
+        terms=fitted.terms,
+        spreads=_spreads(rows, fitted.values, progress),
+    )
+
+
+def make_shipped(progress: Progress | None = None) -> CalibrationFile:
+    """The calibration that ships: of the rows that ship."""
+    return make_calibration(shipped_runs(), progress)
+
+
+def _spreads(rows: Sequence[Run], start: dict[str, float], progress: Progress | None) -> dict[str, float]:
+    held: list[HeldOut] = []
+    for holdout in _HOLDOUTS:
+        for each in fit_folds(rows, holdout, start=start, progress=progress):
+            # Holding out sources and chips is there for what the calibration does not know.
+            held.extend(e for e in each.errors if holdout == "family" or e.known != "pair")
+    return spreads_of(held)
+
+
+def _provenance(rows: Sequence[Run]) -> Provenance:
+    counts = Counter(run.source for run in rows)
+    return Provenance(
+        version=pippin.__version__,
+        date=datetime.now(UTC).date(),
+        rows=len(rows),
+        row_ids=tuple(run.id for run in rows),
+        sources=tuple(Source(name=name, rows=count) for name, count in counts.most_common()),
+    )
