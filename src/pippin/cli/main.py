@@ -130,6 +130,56 @@ def catalog_show(
     show_entry(name, file, as_json=as_json)
 
 
+@app.command(epilog="Example: pippin validate runs.csv --cross-validate --predictions out.csv")
+def validate(
+    runs: Annotated[Path, typer.Argument(help="Measured runs (CSV).", metavar="RUNS.csv")],
+    cross_validate: Annotated[
+        bool, typer.Option("--cross-validate", help="Hold out each source and model family in turn.")
+    ] = False,
+    leave_one_source_out: Annotated[
+        bool, typer.Option("--leave-one-source-out", help="Hold out each source in turn.")
+    ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A calibration of yours; by default the shipped one.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="OUT.csv", help="Write every row's prediction.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+) -> None:
+    """Score the planner on measured runs, beside the naive baseline."""
+    from pippin.cli.validate import run
+
+    run(
+        runs,
+        holdout="family" if cross_validate else "source" if leave_one_source_out else None,
+        both=cross_validate and leave_one_source_out,
+        calibration=calibration,
+        predictions=predictions,
+        as_json=as_json,
+    )
+
+
+@app.command(epilog="Example: pippin calibrate my-runs.csv --shipped --out my-calibration.json")
+def calibrate(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the calibration.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Measured runs; none: those shipped.", metavar="RUNS.csv...")
+    ] = None,
+    reports: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="report.json", help="An assay of your chip; repeatable."),
+    ] = None,
+    shipped: Annotated[
+        bool, typer.Option("--shipped", help="Fit the shipped rows beside those given.")
+    ] = False,
+) -> None:
+    """Fit the planner's coefficients to measured runs; `--calibration FILE` uses them."""
+    from pippin.cli.calibrate import run
+
+    run(runs or [], reports or [], out, shipped=shipped)
+
+
 def main() -> None:
     """Runs the verb; turns expected failures into one line and an exit status."""
     # Libraries below us print progress and warnings of their own; ours is the only voice.

@@ -104,9 +104,12 @@ class Calibration:
     def knows(self, system: System) -> Known:
         """Whether its rows had the chip with this software, the chip, or neither."""
         groups = groups_of(system)
-        if f"scale@pair={groups['pair']}" in self.values:
+        if self._rows(f"scale@pair={groups['pair']}") > 1:  # one measurement teaches no width
             return "pair"
-        return "chip" if f"scale@chip={groups['chip']}" in self.values else "nothing"
+        return "chip" if self._rows(f"scale@chip={groups['chip']}") > 1 else "nothing"
+
+    def _rows(self, key: str) -> int:
+        return self.terms[key].rows if self.terms and key in self.terms else 0
 
     def interval(
         self, step_seconds: Floats, systems: Systems | System, with_experts: Any

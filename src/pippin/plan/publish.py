@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pippin
 from pippin.errors import PippinError
 from pippin.plan.calibrate import fit
-from pippin.plan.calibration import SCHEMA_VERSION, CalibrationFile, Provenance, Source
-from pippin.plan.folds import Holdout
+from pippin.plan.calibration import SCHEMA_VERSION, CalibrationFile, Provenance, Source, shipped_calibration
+from pippin.plan.folds import Holdout, group_of
 from pippin.plan.runs import Run, shipped_runs
 from pippin.plan.spreads import HeldOut, spreads_of
 from pippin.plan.validation import Progress, fit_folds, headline_runs
@@ -19,8 +19,15 @@ from pippin.plan.validation import Progress, fit_folds, headline_runs
 _HOLDOUTS: tuple[Holdout, ...] = ("family", "source", "chip")
 
 
-def make_calibration(runs: Sequence[Run], progress: Progress | None = None) -> CalibrationFile:
+def make_calibration(
+    runs: Sequence[Run], progress: Progress | None = None, *, spreads: dict[str, float] | None = None
+) -> CalibrationFile:
     """Fits the scorable rows that are not flagged as wrong, one release of each configuration.
+
+    Args:
+        runs: rows of any kind.
+        progress: told the fold, how many are done and how many there are.
+        spreads: widths of intervals to take over; by default they are measured by holding out.
 
     Raises:
         PippinError: no row is left.
@@ -33,8 +40,16 @@ def make_calibration(runs: Sequence[Run], progress: Progress | None = None) -> C
         schema_version=SCHEMA_VERSION,
         provenance=_provenance(rows),
         terms=fitted.terms,
-        spreads=_spreads(rows, fitted.values, progress),
+        spreads=spreads or _spreads(rows, fitted.values, progress),
     )
+
+
+def with_reports(runs: Sequence[Run], reports: Sequence[Run]) -> CalibrationFile:
+    """A calibration on runs and on assays of one's own, with the shipped widths of intervals.
+
+    An assay is one row: what it teaches of its chip holds for that chip, and for its family a little.
+    """
+    return make_calibration([*runs, *reports], spreads=shipped_calibration().spreads or None)
 
 
 def make_shipped(progress: Progress | None = None) -> CalibrationFile:
@@ -45,10 +60,12 @@ def make_shipped(progress: Progress | None = None) -> CalibrationFile:
 def _spreads(rows: Sequence[Run], start: dict[str, float], progress: Progress | None) -> dict[str, float]:
     held: list[HeldOut] = []
     for holdout in _HOLDOUTS:
+        if len({group_of(run, holdout) for run in rows}) < 2:
+            continue
         for each in fit_folds(rows, holdout, start=start, progress=progress):
             # Holding out sources and chips is there for what the calibration does not know.
             held.extend(e for e in each.errors if holdout == "family" or e.known != "pair")
-    return spreads_of(held)
+    return spreads_of(held) if held else {}
 
 
 def _provenance(rows: Sequence[Run]) -> Provenance:

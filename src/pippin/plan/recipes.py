@@ -1,4 +1,4 @@
-"""What the words in a published table mean: models by name, precision, software and its date, recomputation."""
+"""What the words in a published table mean: models, precision, software and its date, recomputation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Published training runs: a CSV's rows as models, layouts, systems and measured seconds.
 
-The columns are described in docs/accuracy.md. A row that cannot be scored keeps the reason; a cell that is not
-what its column holds is an error that names row and column.
+The columns are described in docs/accuracy.md. A row that cannot be scored keeps the reason; a cell that does
+not fit its column is an error that names row and column.
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ def _seconds(run: Run, n: dict[str, float | None]) -> float:
     tokens = run.layout["global_batch"] * run.layout["sequence_length"]
     chips = int(n["n_chips"] or 1)
     if n["tok_s_chip"]:
-        return tokens / (n["tok_s_chip"] * chips)
+        return float(tokens / (n["tok_s_chip"] * chips))
     if n["tflops_chip"]:
         kind = run.cells.get("tflops_kind", "").lower()
         flops = model_flops(run, causal=counts_causal(kind))

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -80,7 +80,7 @@ def cross_validate(
     for each in fitted:
         # The interval of a fold rests on the errors of the others.
         spreads = spreads_of([h for h in held if h.fold != each.fold.name] or held)
-        own = Calibration(each.calibration.values, spreads)
+        own = replace(each.calibration, spreads=spreads)
         predictions.extend(_predict(groups[each.fold.name], own, Baseline.fit(each.fold.rest)))
     order = {run.id: i for i, run in enumerate(usable)}
     predictions.sort(key=lambda p: order[p.run.id])
