@@ -22,7 +22,7 @@ from pippin.train.checkpoint import steps_in
 from pippin.train.ledger import CATEGORIES, read_ledger
 
 PATIENCE_SECONDS = 300.0
-TIME_FIELDS = {"step_seconds", "tokens_per_second", "mfu"}
+TIME_FIELDS = {"step_seconds", "input_wait_seconds", "tokens_per_second", "mfu", "peak_memory_bytes"}
 # A bigger model and batch: steps of some 10 ms, so that a signal finds the run in the middle of its work.
 LONGER = {
     "model.d_model": 128,

@@ -21,7 +21,7 @@ from pippin.train.step import Program
 
 WORDS = ["an", "apple", "seed", "grows", "in", "the", "orchard,", "naïve", "café", "pears", "1790", "雨"]
 WORDS += ["rain", "of", "plum", "🍎", "trees.", "where\n"]
-TIME_FIELDS = {"step_seconds", "tokens_per_second", "mfu"}
+TIME_FIELDS = {"step_seconds", "input_wait_seconds", "tokens_per_second", "mfu", "peak_memory_bytes"}
 
 
 @dataclass
@@ -78,6 +78,12 @@ class StopAt(RecordingObserver):
         super().step(report)
         if report.step == self._at:
             self.stop.requested = 15
+
+
+@pytest.fixture
+def stop_at() -> type[StopAt]:
+    """An observer that asks for a stop once the step given to it has ended."""
+    return StopAt
 
 
 def tiny_job(corpus: Path, **tables: dict[str, Any]) -> Job:

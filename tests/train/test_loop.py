@@ -28,6 +28,8 @@ FIELDS = {
     "gradient_norm",
     "learning_rate",
     "step_seconds",
+    "input_wait_seconds",
+    "peak_memory_bytes",
     "tokens_per_second",
     "mfu",
 }

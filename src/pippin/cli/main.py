@@ -54,11 +54,15 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one value; repeatable."),
     ] = None,
+    profile_steps: Annotated[
+        str | None,
+        typer.Option(metavar="FIRST:STOP", help="Trace these steps: 10:13 is steps 10, 11 and 12."),
+    ] = None,
 ) -> None:
     """Pretrain a job. Started again on the same folder, it goes on where it stopped."""
     from pippin.cli.train import run
 
-    run(job, out, overrides or [], begun=_BEGUN)
+    run(job, out, overrides or [], begun=_BEGUN, profile_steps=profile_steps)
 
 
 @app.command(epilog='Example: pippin sample runs/first --prompt "My fellow citizens" --temperature 0.7')

@@ -10,15 +10,17 @@ import typer
 from pippin.cli.display import Display
 from pippin.job import load_job
 from pippin.train.loop import train
+from pippin.train.profile import ProfileSteps
 from pippin.train.signals import Interrupted
 
 
-def run(path: Path, out: Path, overrides: list[str], *, begun: float) -> None:
+def run(path: Path, out: Path, overrides: list[str], *, begun: float, profile_steps: str | None) -> None:
     """Trains and prints one closing line."""
+    profile = ProfileSteps.parse(profile_steps) if profile_steps else None
     job = load_job(path, overrides)
     try:
         with Display(sys.stderr) as display:
-            trained = train(job, out, display, begun=begun)
+            trained = train(job, out, display, begun=begun, profile=profile)
     except Interrupted as stop:
         print(f"pippin: {stop}", file=sys.stderr, flush=True)
         raise typer.Exit(stop.exit_status) from stop

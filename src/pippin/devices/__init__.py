@@ -3,6 +3,16 @@
 from pippin.devices.allocator import keep_freed_memory
 from pippin.devices.detect import Chip, detect
 from pippin.devices.energy import NoMeter, find_meter
+from pippin.devices.memory import peak_memory_bytes
 from pippin.devices.metering import Meter, MeterError
 
-__all__ = ["Chip", "Meter", "MeterError", "NoMeter", "detect", "find_meter", "keep_freed_memory"]
+__all__ = [
+    "Chip",
+    "Meter",
+    "MeterError",
+    "NoMeter",
+    "detect",
+    "find_meter",
+    "keep_freed_memory",
+    "peak_memory_bytes",
+]

@@ -8,7 +8,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import jax
+
 from pippin.data.dataset import Dataset
+from pippin.devices import peak_memory_bytes
 from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models.counts import num_parameters
@@ -21,6 +24,7 @@ from pippin.train.initial import initial_values
 from pippin.train.ledger import read_ledger
 from pippin.train.metrics import MetricsLog
 from pippin.train.observer import Observer, RunPlan, StepReport
+from pippin.train.profile import ProfileSteps, Tracer
 from pippin.train.run import CHECKPOINTS, LEDGER, METRICS, SUMMARY, TOKENIZER, RunFolder
 from pippin.train.schedule import learning_rate
 from pippin.train.setup import Machine, find_machine, mfu, open_data, training_batches
@@ -37,15 +41,28 @@ class Trained:
     state: State | None
 
 
-def train(job: Job, out: Path, observer: Observer | None = None, *, begun: float | None = None) -> Trained:
+def train(
+    job: Job,
+    out: Path,
+    observer: Observer | None = None,
+    *,
+    begun: float | None = None,
+    profile: ProfileSteps | None = None,
+) -> Trained:
     """Pretrains a job in a folder; called again on the same folder, goes on where it stopped.
+
+    `profile` names steps of which a trace is left in the folder.
 
     Raises:
         PippinError: see `RunFolder`, `open_data`, `pretrain`.
         Interrupted: Ctrl-C or SIGTERM; the state was saved.
     """
     observer = observer or Observer()
-    with StopRequest() as stop, RunFolder(out, job, begun=begun) as run:
+    with (
+        StopRequest() as stop,
+        RunFolder(out, job, begun=begun) as run,
+        Tracer(profile, run.path, run.ledger) as tracer,
+    ):
         if summary := run.summary():
             return Trained(summary, None)
         with run.ledger.span("restart", "device and data"):
@@ -55,7 +72,7 @@ def train(job: Job, out: Path, observer: Observer | None = None, *, begun: float
         observer.phase("compiling")
         with run.ledger.span("compile"):
             program = Program(job, machine.choices)
-        return pretrain(run, machine, dataset, program, observer, stop)
+        return pretrain(run, machine, dataset, program, observer, stop, tracer)
 
 
 def pretrain(
@@ -65,6 +82,7 @@ def pretrain(
     program: Program,
     observer: Observer,
     stop: StopRequest,
+    tracer: Tracer | None = None,
 ) -> Trained:
     """The loop. Everything it needs is open; it leaves a final checkpoint and `summary.json`.
 
@@ -74,6 +92,7 @@ def pretrain(
         Interrupted: asked to stop; saved first.
     """
     job, ledger, total = run.job, run.ledger, run.job.train.steps
+    tracer = tracer or Tracer(None, run.path, ledger)
     run.record(machine, dataset)
     train_table = job.train
     batches = training_batches(job, dataset)
@@ -86,9 +105,10 @@ def pretrain(
 
     bits = None
     while step < total:
-        with ledger.span("data"):
+        with ledger.span("data") as waited:
             batch = batches.at(step)
             rate = learning_rate(train_table, step)
+        tracer.begin(step + 1)
         with ledger.span("step") as span:
             state, result = program.step(state, batch.inputs, batch.targets, batch.segments, rate)
             # A dropped step consumed its tokens for nothing: folds over `tokens` pass it by.
@@ -98,12 +118,13 @@ def pretrain(
                 tokens: [batch.first_token, batch.stop_token],
                 "digest": batch.digest,
             }
+        tracer.end(step + 1)
         if not result.finite:
             raise _not_finite(step + 1, result, saver.last_step)
         step += 1
         if bits := _validation(run, program, state, dataset, observer, step):
             observer.phase("training")
-        line = _metrics_line(job, machine, step, result, rate, span.seconds, bits)
+        line = _metrics_line(job, machine, step, result, rate, span.seconds, waited.seconds, bits)
         metrics.write(line)
         observer.step(_report(line))
         if step == total or stop.requested or saver.due(step):
@@ -188,7 +209,14 @@ def _not_finite(step: int, result: StepResult, saved_step: int) -> PippinError:
 
 
 def _metrics_line(
-    job: Job, machine: Machine, step: int, result: StepResult, rate: float, seconds: float, bits: float | None
+    job: Job,
+    machine: Machine,
+    step: int,
+    result: StepResult,
+    rate: float,
+    seconds: float,
+    waited: float,
+    bits: float | None,
 ) -> dict[str, Any]:
     speed = job.tokens_per_step / seconds
     line = {
@@ -198,8 +226,10 @@ def _metrics_line(
         "gradient_norm": result.gradient_norm,
         "learning_rate": rate,
         "step_seconds": seconds,
+        "input_wait_seconds": waited,
         "tokens_per_second": speed,
         "mfu": mfu(job, machine, speed),
+        "peak_memory_bytes": peak_memory_bytes(jax.local_devices()),
     }
     return line if bits is None else line | {"validation_bits_per_byte": bits}
 
