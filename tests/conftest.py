@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -34,3 +36,15 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     for folder in reversed(mounted):
         # Lazy, so that a file still open in a failed test does not leave the mount behind.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def screenshot() -> ModuleType:
+    """docs/screenshot.py, whose browser the tests drive too."""
+    spec = importlib.util.spec_from_file_location(
+        "screenshot", Path(__file__).parents[1] / "docs" / "screenshot.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pippin.errors import PippinError
 from pippin.plan.cost import (
     PriceBasis,
+    common_kind,
     costs,
+    reference,
     token_budget,
     train_seconds,
     whole_instances,
@@ -118,3 +120,34 @@ def test_energy_that_is_not_known_says_why() -> None:
 def test_an_overhead_below_one_is_refused() -> None:
     with pytest.raises(PippinError, match="--facility-overhead"):
         joules(500.0, 0.9)
+
+
+def on(kinds: dict[str, float]) -> Any:
+    prices = [price(usd, kind=kind) for kind, usd in kinds.items()]
+    return costs(prices, 16, 1e9, Estimate.exact(3600.0))
+
+
+def test_fleets_are_compared_on_a_kind_of_price_that_all_have() -> None:
+    trainium = on({"capacity block": 2.2, "spot": 0.9})
+    h100 = on({"on demand": 6.9, "capacity block": 4.3, "reserved": 3.0})
+    assert common_kind([trainium, h100]) == "capacity block"
+    assert common_kind([h100]) == "on demand"
+    assert (
+        common_kind([trainium, h100, costs([price(None)], 16, 1e9, Estimate.exact(1.0))]) == "capacity block"
+    )
+    assert common_kind([on({"spot": 1.0}), on({"on demand": 1.0})]) is None
+    assert common_kind([]) is None
+
+
+def test_a_fleet_without_that_kind_says_which_it_is_priced_on() -> None:
+    chosen = reference(on({"spot": 0.9, "reserved": 3.0}), "on demand")
+    assert chosen is not None and chosen.basis.kind == "reserved"
+    assert reference([], "on demand") is None
+    odd = reference(on({"barter": 1.0}), None)
+    assert odd is not None and odd.basis.kind == "barter"
+
+
+def test_of_one_kind_the_cheapest_counts() -> None:
+    both = costs([price(9.0), price(2.0)], 16, 1e9, Estimate.exact(3600.0))
+    chosen = reference(both, "capacity block")
+    assert chosen is not None and chosen.basis.usd_per_chip_hour == 2.0

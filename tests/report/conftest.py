@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from pippin.report.schema import Report, null_paths
-
-ROOT = Path(__file__).parents[2]
 
 TEXT = (
     " of the House, it is my duty to report that the state of the Union is good. The people of the United "
@@ -246,13 +241,3 @@ def unknown() -> Report:
 @pytest.fixture
 def values() -> dict[str, Any]:
     return known_values()
-
-
-@pytest.fixture(scope="session")
-def screenshot() -> ModuleType:
-    """docs/screenshot.py, whose browser the tests drive too."""
-    spec = importlib.util.spec_from_file_location("screenshot", ROOT / "docs" / "screenshot.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

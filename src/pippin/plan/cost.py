@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +117,23 @@ def chip_seconds_per_token(chips: Any, effective_tokens_per_second: Any) -> Any:
         return np.asarray(chips, float) / rate
 
 
-def cheapest(found: list[Cost], kind: str | None = None) -> Cost | None:
-    """The cheapest known cost, of one kind of price if given."""
-    known = [c for c in found if c.usd and kind in (None, c.basis.kind)]
-    return min(known, key=lambda c: c.usd.value if c.usd else 0.0, default=None)
+# The kind by which fleets are compared where nobody says: the first of these that all of them have.
+PRICE_KINDS = ("on demand", "capacity block", "reserved", "spot")
+
+
+def common_kind(several: Sequence[Sequence[Cost]]) -> str | None:
+    """The kind of price on which all fleets that have a price at all can be compared, or None.
+
+    A capacity block against an on-demand price is no comparison: by the price's kind alone one chip may be
+    2.5 times dearer than itself.
+    """
+    kinds = [{cost.basis.kind for cost in found if cost.usd} for found in several]
+    kinds = [each for each in kinds if each]
+    return next((kind for kind in PRICE_KINDS if kinds and all(kind in each for each in kinds)), None)
+
+
+def reference(found: Sequence[Cost], kind: str | None) -> Cost | None:
+    """The cheapest known cost of this kind of price; where there is none, of the first kind there is."""
+    known = [cost for cost in found if cost.usd]
+    order = [kind, *PRICE_KINDS, *(cost.basis.kind for cost in known)]
+    return next((cost for want in order for cost in known if cost.basis.kind == want), None)

@@ -28,12 +28,15 @@ def bar(canvas: Canvas, x: float, y: float, width: float, height: float, name: s
     canvas.figure.add_artist(patch)
 
 
-def panel(canvas: Canvas, box: Box, title: str, x_label: str = "tokens trained on") -> Axes:
-    """Axes with a title above and the name of the horizontal axis below, both inside the box."""
+def panel(canvas: Canvas, box: Box, title: str, x_label: str = "tokens trained on", room: float = 46) -> Axes:
+    """Axes with a title above and the name of the horizontal axis below, both inside the box.
+
+    `room` is what the labels of the vertical axis get, in pixels.
+    """
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     left, top, width, height = box
-    axes = canvas.axes(left + 46, top + 34, width - 46 - 8, height - 34 - 50)
+    axes = canvas.axes(left + room, top + 34, width - room - 8, height - 34 - 50)
     axes.grid(axis="y", color=colour("grid"), linewidth=1)
     axes.spines["bottom"].set_visible(True)
     axes.spines["bottom"].set_color(colour("muted"))

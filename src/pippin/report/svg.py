@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pippin.report.html import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -69,7 +71,7 @@ class Canvas:
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
         """Text at a place of the canvas, centred on `y`."""
         style = {"color": colour("ink"), "fontsize": FONT_PX, "va": "center", **style}
-        self.figure.text(x / self.width, 1 - y / self.height, text, **style)
+        self.figure.text(x / self.width, 1 - y / self.height, printable(text), **style)
 
 
 def render(

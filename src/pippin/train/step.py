@@ -22,7 +22,7 @@ from pippin.models import decoder
 from pippin.models.attention import attention_backend
 from pippin.models.functions import Functions, scan_layers, unroll_layers
 from pippin.models.loss import mean_loss, token_losses
-from pippin.models.parameters import initial_parameters, parameter_specs
+from pippin.models.parameters import initial_parameters
 from pippin.train.optimizer import make_optimizer
 
 State = dict[str, Any]  # {"parameters": pytree, "optimizer": optax state}
@@ -65,7 +65,7 @@ class Program:
         if reason := job.shape.planned_only:
             raise PippinError(reason, where="model", fix="choose another shape, or `pippin plan` this one")
         self.job, self.choices = job, choices
-        self._optimizer = make_optimizer(job.train, parameter_specs(job.shape))
+        self._optimizer = make_optimizer(job.train)
         self._hidden = _forward(job, choices)
         batch = (job.train.batch_size, job.train.sequence_length)
         tokens = jax.ShapeDtypeStruct(batch, jnp.int32)
