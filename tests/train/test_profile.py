@@ -35,7 +35,7 @@ def traced(
     bench: Any, folder: Path, steps: str, stop: StopRequest | None = None, observer: Any = None
 ) -> None:
     job = bench.job(train={"steps": 8})
-    with RunFolder(folder, job) as run, Tracer(ProfileSteps.parse(steps), run.path, run.ledger) as tracer:
+    with RunFolder(folder, job) as run, Tracer(ProfileSteps.parse(steps), run) as tracer:
         watcher = observer or Observer()
         pretrain(run, bench.machine, bench.dataset, bench.program, watcher, stop or StopRequest(), tracer)
 

@@ -61,7 +61,7 @@ def train(
     with (
         StopRequest() as stop,
         RunFolder(out, job, begun=begun) as run,
-        Tracer(profile, run.path, run.ledger) as tracer,
+        Tracer(profile, run) as tracer,
     ):
         if summary := run.summary():
             return Trained(summary, None)
@@ -92,7 +92,7 @@ def pretrain(
         Interrupted: asked to stop; saved first.
     """
     job, ledger, total = run.job, run.ledger, run.job.train.steps
-    tracer = tracer or Tracer(None, run.path, ledger)
+    tracer = tracer or Tracer(None, run)
     run.record(machine, dataset)
     train_table = job.train
     batches = training_batches(job, dataset)

@@ -17,7 +17,7 @@ import jax
 
 from pippin.errors import PippinError, explained
 from pippin.storage import write_atomic
-from pippin.train.ledger import Ledger
+from pippin.train.run import RunFolder
 
 FOLDER = "profile"
 
@@ -54,12 +54,11 @@ class Tracer:
 
     Args:
         steps: None records nothing.
-        run: the run's folder; the trace is `profile/steps_FIRST-LAST.json.gz` in it.
-        ledger: the run's ledger.
+        run: the trace is `profile/steps_FIRST-LAST.json.gz` in its folder.
     """
 
-    def __init__(self, steps: ProfileSteps | None, run: Path, ledger: Ledger) -> None:
-        self._wanted, self._folder, self._ledger = steps, run / FOLDER, ledger
+    def __init__(self, steps: ProfileSteps | None, run: RunFolder) -> None:
+        self._wanted, self._run = steps, run
         self._temporary: Path | None = None
         self._seen: list[int] = []
         self._mark: jax.profiler.StepTraceAnnotation | None = None
@@ -75,7 +74,7 @@ class Tracer:
         if self._wanted is None or not self._wanted.first <= step < self._wanted.stop:
             return
         if self._temporary is None:
-            with self._ledger.span("evaluation", "trace begins"):
+            with self._run.ledger.span("evaluation", "trace begins"):
                 self._temporary = Path(tempfile.mkdtemp(prefix="pippin-trace-"))
                 options = jax.profiler.ProfileOptions()
                 options.python_tracer_level = 0  # every Python call would be traced, and slow the step
@@ -97,12 +96,12 @@ class Tracer:
         if self._temporary is None:
             return
         temporary, self._temporary = self._temporary, None
-        with self._ledger.span("evaluation", "trace written"):
+        with self._run.ledger.span("evaluation", "trace written"):
             jax.profiler.stop_trace()
             name = f"steps_{self._seen[0]}-{self._seen[-1]}.json.gz"
             try:
                 with explained(temporary):
                     (trace,) = temporary.rglob("*.trace.json.gz")
-                    write_atomic(self._folder / name, trace.read_bytes())
+                    write_atomic(self._run.path / FOLDER / name, trace.read_bytes())
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
