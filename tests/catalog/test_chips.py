@@ -66,7 +66,7 @@ def test_every_source_is_explained() -> None:
 
 
 def test_every_explained_source_is_used() -> None:
-    names = ["chips", "instances", "prices", "clusters", "fleets"]
+    names = ["chips", "instances", "prices", "clusters", "fleets", "claims", "measurements"]
     text = "".join(read_data(f"{name}.csv") for name in names) + read_data("device_kinds.toml")
     assert [key for key in load_sources() if key not in text] == []
 

@@ -9,6 +9,7 @@ import pytest
 
 from pippin.catalog import Price, load_catalog, load_instances, load_prices, load_sources
 from pippin.catalog.chips import load_chips
+from pippin.catalog.claims import load_claims, load_measurements
 from pippin.catalog.clusters import load_clusters
 from pippin.catalog.fleets import load_fleet_rows
 from pippin.catalog.instances import Instance, current
@@ -70,6 +71,8 @@ def test_every_row_refers_to_something() -> None:
 def test_every_row_has_a_known_source() -> None:
     known = [*load_sources(), "derived", "unverified", "Google TPU docs"]
     rows = [
+        *load_claims().values(),
+        *load_measurements().values(),
         *load_instances().values(),
         *load_prices(),
         *load_clusters().values(),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["docs/catalog.md"]
+PAGES = ["docs/catalog.md", "docs/claims.md"]
 
 
 def commands(page: str) -> list[str]:

@@ -134,6 +134,21 @@ def catalog_show(
     show_entry(name, file, as_json=as_json)
 
 
+@app.command(epilog="Example: pippin claims C01")
+def claims(
+    claim_ids: Annotated[
+        list[str] | None, typer.Argument(help="Show these in full.", metavar="[ID]...")
+    ] = None,
+    file: _Catalog = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/claims.md.")] = False,
+) -> None:
+    """Recompute published claims about chips, and say what each depends on."""
+    from pippin.cli.claims import run
+
+    run(claim_ids or [], file, as_json=as_json, as_markdown=as_markdown)
+
+
 @app.command(epilog="Example: pippin validate runs.csv --cross-validate --predictions out.csv")
 def validate(
     runs: Annotated[Path, typer.Argument(help="Measured runs (CSV).", metavar="RUNS.csv")],
