@@ -24,7 +24,7 @@ TRAINIUM = failure_rate("trn2")
 
 
 def learners(count: int = 64, link: float = 1e12, **changes: Any) -> Asynchronous:
-    exchange = Exchange(count, link, "a test", **changes)
+    exchange = Exchange(count, link, "a test", shared=True, **changes)
     return asynchronous(
         exchange,
         parameters=400e9,

@@ -7,7 +7,8 @@ import pytest
 from pippin.catalog import load_catalog
 from pippin.plan.cost import costs
 from pippin.plan.estimate import Estimate
-from pippin.plan.fleet import price_bases
+from pippin.plan.failures import recovery
+from pippin.plan.fleet import price_bases, site_of
 
 
 def test_every_price_of_a_fleet_is_a_basis_and_so_is_every_reason() -> None:
@@ -31,3 +32,11 @@ def test_cost_takes_them() -> None:
 
 def test_a_stand_in_says_so() -> None:
     assert price_bases(load_catalog().fleet("rainier-400k"))[0].source.startswith("stand-in, trn2.48xlarge")
+
+
+@pytest.mark.parametrize(("name", "node_chips", "watts"), [("trn2", 16, 500.0), ("p5.48xlarge", 8, 700.0)])
+def test_a_site_has_the_chip_s_host_and_power(name: str, node_chips: int, watts: float) -> None:
+    site = site_of(load_catalog().fleet(name), recovery(), facility_overhead=1.2)
+    assert (site.node_chips, site.watts, site.facility_overhead) == (node_chips, watts, 1.2)
+    assert site.power_term and site.power_source
+    assert site.rate.public == (name == "p5.48xlarge")

@@ -67,7 +67,7 @@ def test_apart_pays_at_scale_and_says_its_batch() -> None:
     together = point.together.effective_tokens_per_second
     assert together.value < eight.effective_tokens_per_second.value
     assert eight.effective_tokens_per_second.value < many.effective_tokens_per_second.value
-    assert many.exchange.link_bytes_per_second == 25e9 * 6250
+    assert many.link_bytes_per_second == 25e9 * 6250
 
 
 def test_too_few_chips_are_no_error() -> None:

@@ -36,7 +36,8 @@ EVIDENCE = (
 @dataclass(frozen=True)
 class Exchange:
     """How learners meet: their number, inner steps between meetings, bits a parameter on the wire, whether
-    the exchange runs beside training, and the link of one learner in bytes/s with where that is from."""
+    the exchange runs beside training, and the link in bytes/s with where that is from. The link is one
+    chip's, and a learner has as many as it has chips, or it is `shared` by the whole learner."""
 
     learners: int
     link_bytes_per_second: float
@@ -44,6 +45,7 @@ class Exchange:
     inner_steps: int = INNER_STEPS
     wire_bits: int = WIRE_BITS
     overlapped: bool = True
+    shared: bool = False
 
     def __post_init__(self) -> None:
         for name, value, where in (
@@ -79,6 +81,7 @@ class Asynchronous:
     learner_batch: int
     tokens_per_learner_step: float
     learner_step_seconds: Estimate
+    link_bytes_per_second: float  # of a whole learner
     outer_bytes: float
     exchange_seconds: float
     lost_seconds: float
@@ -114,7 +117,8 @@ def asynchronous(
 ) -> Asynchronous:
     """The learners' joint rate, given the synchronous step of one of them."""
     sent = float(outer_bytes(parameters, exchange.learners, exchange.wire_bits))
-    exchange_seconds = sent / exchange.link_bytes_per_second
+    link = exchange.link_bytes_per_second * (1 if exchange.shared else chips_per_learner)
+    exchange_seconds = sent / link
 
     def rate_of(step: Any) -> Any:
         whole = inner_step_seconds(step, exchange_seconds, exchange.inner_steps, exchange.overlapped)
@@ -131,6 +135,7 @@ def asynchronous(
         learner_batch=learner_batch,
         tokens_per_learner_step=tokens_per_learner_step,
         learner_step_seconds=learner_step_seconds,
+        link_bytes_per_second=link,
         outer_bytes=sent,
         exchange_seconds=exchange_seconds,
         lost_seconds=lost,

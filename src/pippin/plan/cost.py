@@ -34,8 +34,9 @@ class PriceBasis:
 
     @property
     def label(self) -> str:
-        """Provider, kind and date, short enough for a plot."""
-        term = f" ({self.term})" if self.term else ""
+        """Provider, kind and date, short enough for a plot; the source says what a stand-in is of."""
+        terms = [self.term, "stand-in" if self.source.startswith("stand-in") else ""]
+        term = f" ({', '.join(filter(None, terms))})" if any(terms) else ""
         return f"{self.provider} {self.kind}{term}, {self.date}"
 
 

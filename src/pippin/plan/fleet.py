@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pippin.catalog import Fleet
 from pippin.plan.cost import PriceBasis
+from pippin.plan.failures import FailureRate, Recovery, failure_rate
+from pippin.plan.prospect import Site
+
+_NODE_CHIPS = 8  # where the catalog does not say how many chips share a host
 
 
 def price_bases(fleet: Fleet) -> tuple[PriceBasis, ...]:
@@ -42,4 +46,33 @@ def _unknown(fleet: Fleet, reason: str) -> PriceBasis:
         trust="",
         usd_per_chip_hour=None,
         why_unknown=reason,
+    )
+
+
+def site_of(
+    fleet: Fleet,
+    times: Recovery,
+    *,
+    rate: FailureRate | None = None,
+    facility_overhead: float | None = None,
+) -> Site:
+    """The fleet as goodput, cost and energy take it.
+
+    Args:
+        times: what a failure costs.
+        rate: of the chip; by default the one that failures.toml has for it.
+        facility_overhead: energy of the facility over that of its chips, if known.
+    """
+    chip = fleet.chip
+    return Site(
+        chip_id=chip.chip_id,
+        chip_name=chip.name,
+        node_chips=chip.chips_per_instance or _NODE_CHIPS,
+        prices=price_bases(fleet),
+        watts=chip.power_watts,
+        power_term=chip.power_term,
+        power_source=chip.power_source,
+        rate=rate or failure_rate(chip.chip_id),
+        times=times,
+        facility_overhead=facility_overhead,
     )

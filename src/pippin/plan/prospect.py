@@ -171,7 +171,7 @@ def asynchronous_json(each: Asynchronous, budget: TokenBudget) -> dict[str, Any]
         "outer_steps_in_all": budget.tokens / each.tokens_per_outer_step,
         "outer_bytes": each.outer_bytes,
         "wire_bits": each.exchange.wire_bits,
-        "link_bytes_per_second": each.exchange.link_bytes_per_second,
+        "link_bytes_per_second": each.link_bytes_per_second,
         "link_basis": each.exchange.link_basis,
         "exchange_seconds": each.exchange_seconds,
         "overlapped": each.exchange.overlapped,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pippin.errors import PippinError, nearest
@@ -45,8 +45,7 @@ def scale_point(find: Finder, job: Job, site: Site, chips: int, exchanges: Seque
 
     Args:
         find: gives the best step; asked for the whole fleet and for each learner's share of it.
-        exchanges: how learners meet, one for each number of learners to try; their links are one chip's and
-            are multiplied by the chips of a learner.
+        exchanges: how learners meet, one for each number of learners to try.
     """
     step = find(chips)
     together = prospect(step, site, job.budget, job.mode) if step else None
@@ -59,9 +58,8 @@ def _learners(find: Finder, job: Job, site: Site, chips: int, exchange: Exchange
     step = find(share) if share else None
     if step is None:
         return None
-    link = exchange.link_bytes_per_second * step.chips
     return asynchronous(
-        replace(exchange, link_bytes_per_second=link),
+        exchange,
         parameters=job.parameters,
         chips_per_learner=step.chips,
         learner_batch=job.global_batch,
