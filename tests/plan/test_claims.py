@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pippin.catalog import Catalog, load_catalog
 from pippin.catalog.claims import load_claims, load_measurements
 from pippin.errors import PippinError
+from pippin.plan.calibration import shipped_calibration
 from pippin.plan.claims import VERDICTS, Finding, check_claims
 from pippin.plan.claims.evidence import Evidence, flops_per_token, shape_of
 from pippin.plan.claims.finding import CHECKS, half_digit
@@ -188,6 +190,30 @@ def test_shapes_and_flops() -> None:
     assert full - causal == pytest.approx(6 * 32 * 4096 * 4095 / 2 * 2)
     whole = flops_per_token("llama2-7b", 4096, "6 N and full attention")
     assert whole == pytest.approx(6 * 6_738_415_616 + 12 * 32 * 4096 * 4096)
+
+
+def test_no_run_of_the_claims_is_in_the_calibration() -> None:
+    provenance = shipped_calibration().provenance
+    assert provenance is None or not any("axlearn" in source.name.lower() for source in provenance.sources)
+
+
+def test_predictions_stand_beside_what_was_measured() -> None:
+    numbers = finding("C01").numbers
+    predicted = {name: number for name, number in numbers.items() if number.interval}
+    assert len(predicted) == 6
+    for number in predicted.values():
+        assert number.interval is not None and number.value is not None
+        assert number.interval[0] < number.value < number.interval[1]
+    trn2, h100, ratio = (
+        numbers[f"{name}, 70b"]
+        for name in ("predicted step, trn2", "predicted step, h100", "tokens per dollar, predicted")
+    )
+    assert "measured 11.2 s" in trn2.basis
+    assert trn2.value and h100.value and ratio.value
+    assert ratio.value == pytest.approx(512 * h100.value * 34.608 / 8 / (1024 * trn2.value * 35.7608 / 16))
+    # Two independent factors: wider than either, narrower than both in a row.
+    widths = [math.log(n.interval[1] / n.interval[0]) for n in (trn2, h100, ratio) if n.interval]
+    assert max(widths[:2]) < widths[2] < sum(widths[:2])
 
 
 def test_a_missing_figure_is_not_made_up() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pippin.catalog import load_catalog
 from pippin.catalog.describe import Sheet
 from pippin.cli.catalog import draw, print_json
-from pippin.plan.claims import MEANING, VERDICTS, Claim, check_claims
+from pippin.plan.claims import MEANING, VERDICTS, Claim, Number, check_claims
 from pippin.plan.claims.page import figure, markdown
 
 
@@ -37,16 +37,16 @@ def _table(claims: list[Claim]) -> Sheet:
     return Sheet("published claims", ("id", "verdict", "claim"), rows, tuple(notes))
 
 
+def _value(number: Number) -> str:
+    if number.value is None:
+        return "unknown"
+    span = f" ({figure(number.interval[0])} to {figure(number.interval[1])})" if number.interval else ""
+    return f"{figure(number.value)}{span} {number.unit}".strip()
+
+
 def _in_full(claim: Claim) -> Sheet:
     row, finding = claim.row, claim.finding
-    rows = tuple(
-        (
-            name,
-            f"{figure(number.value)} {number.unit if number.value is not None else ''}".strip(),
-            number.basis,
-        )
-        for name, number in finding.numbers.items()
-    )
+    rows = tuple((name, _value(number), number.basis) for name, number in finding.numbers.items())
     notes = (
         f"{finding.verdict}: {finding.because}.",
         f"depends on: {'; '.join(finding.depends_on)}.",

@@ -24,11 +24,21 @@ MEANING: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Number:
-    """A computed figure, or None where it is not known, and what it was computed from."""
+    """A computed figure, or None where it is not known, and what it was computed from.
+
+    A figure that the planner predicts has its 80 % interval; it changes with the calibration, so that
+    docs/claims.md leaves it out.
+    """
 
     value: float | None
     unit: str
     basis: str
+    interval: tuple[float, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; `interval` only where there is one."""
+        document: dict[str, Any] = {"value": self.value, "unit": self.unit, "basis": self.basis}
+        return document | ({"interval": list(self.interval)} if self.interval else {})
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,7 @@ class Claim:
             "trust": row.trust,
             "verdict": finding.verdict,
             "because": finding.because,
-            "numbers": {
-                name: {"value": number.value, "unit": number.unit, "basis": number.basis}
-                for name, number in finding.numbers.items()
-            },
+            "numbers": {name: number.as_dict() for name, number in finding.numbers.items()},
             "depends_on": list(finding.depends_on),
             "would_flip": list(finding.flips),
         }

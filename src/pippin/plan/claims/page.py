@@ -49,8 +49,12 @@ def _section(claim: Claim) -> str:
     ]
     if finding.numbers:
         lines.append("| number | value | computed from |\n| --- | --- | --- |")
-        lines += [_number(name, number) for name, number in finding.numbers.items()]
+        lines += [_number(name, number) for name, number in finding.numbers.items() if not number.interval]
         lines.append("")
+    if any(number.interval for number in finding.numbers.values()):
+        lines.append(
+            f"The planner's own predictions change with its calibration: `pippin claims {row.claim_id}`.\n"
+        )
     lines.append(f"Depends on: {'; '.join(finding.depends_on)}.\n")
     lines.append(f"Would flip it: {'; '.join(finding.flips)}.")
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pippin.catalog.claims import ClaimRow
 from pippin.plan.claims.evidence import COUNTS, ROOM, Evidence, FlopCount, Run, Seen, flops_per_token
 from pippin.plan.claims.finding import Finding, Number, Verdict, check, times
+from pippin.plan.claims.predicted import predictions
 
 # 1,024 sequences of 4,096: assumed, and checked against the paper's own rates in C13 and C14.
 _BATCH = 1024
@@ -69,6 +70,8 @@ def apple_fifty_percent(e: Evidence, row: ClaimRow) -> Finding:
     numbers |= _meanings(e)
     block = e.price("p5.48xlarge", "capacity block")
     numbers |= _break_even(e, claimed, trn2, block)
+    for model in _MODELS:
+        numbers |= predictions(e, model, _BATCH, trn2, block)
     spans = "; ".join(
         f"{model.upper()} {times(min(n.value or 0 for n in prices.values()))} to "
         f"{times(max(n.value or 0 for n in prices.values()))}"
