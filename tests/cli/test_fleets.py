@@ -46,5 +46,5 @@ def test_json_alone_on_standard_output(
 
 def test_a_folder_that_cannot_be(comparison: Comparison, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PippinError, match="a part of the path is a file"):
+    with pytest.raises(PippinError, match="choose another path"):
         show(comparison, as_json=False, html=tmp_path / "file" / "where.html", command="pippin plan")
