@@ -64,3 +64,26 @@ class Layouts:
     @property
     def tokens_per_step(self) -> Integers:
         return self.global_batch * self.sequence_length
+
+
+def single(
+    *,
+    tensor: int = 1,
+    context: int = 1,
+    stage: int = 1,
+    interleave: int = 1,
+    data: int = 1,
+    expert: int = 1,
+    zero: int = 0,
+    sequence_parallel: bool = False,
+    micro_batch: int = 1,
+    global_batch: int = 1,
+    sequence_length: int = 1,
+    recompute_layers: float = 0.0,
+    recompute_attention: bool = False,
+    flash: bool = True,
+    tensor_overlap: bool = False,
+    data_overlap: bool = False,
+) -> Layouts:
+    """One layout, as arrays of one element."""
+    return Layouts(**{name: np.array([value]) for name, value in locals().items()})
