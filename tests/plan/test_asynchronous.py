@@ -98,10 +98,11 @@ def test_apart_is_never_worse_than_together_in_goodput(chips: int) -> None:
         assert apart.goodput.value > together.value
 
 
-def test_half_a_round_is_lost() -> None:
-    assert learners().lost_seconds == pytest.approx(100 * 5 / 2)
-    assert learners(inner_steps=20).lost_seconds == pytest.approx(20 * 5 / 2)
+def test_longer_rounds_lose_more() -> None:
+    assert learners().round_seconds == pytest.approx(100 * 5)
+    assert learners(inner_steps=20).round_seconds == pytest.approx(20 * 5)
     assert learners(inner_steps=20).goodput.value > learners(inner_steps=500).goodput.value
+    assert learners(inner_steps=500).own_checkpoints and not learners(inner_steps=2).own_checkpoints
 
 
 def test_effective_rate_has_both_intervals() -> None:

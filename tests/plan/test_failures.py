@@ -12,6 +12,7 @@ from pippin.errors import PippinError
 from pippin.plan.failures import (
     asynchronous_goodput,
     failure_rate,
+    own_checkpoints_pay,
     recovery,
     replica_goodput,
     shortage,
@@ -63,7 +64,7 @@ def test_trainium2_is_said_to_be_unknown() -> None:
 def test_large_fleets_need_more_than_one_curve() -> None:
     rate, times = failure_rate("trn2"), recovery()
     together = synchronous_goodput(rate, times, 400_000)
-    apart = asynchronous_goodput(rate, times, 400_000, 64, 150.0)
+    apart = asynchronous_goodput(rate, times, 400_000, 64, 300.0)
     replicas = replica_goodput(rate, times, 400_000, 64)
     assert together.value < replicas.value < apart.value
     assert together.low < 0.05 and together.high > 0.3
@@ -98,3 +99,13 @@ def test_nonsense_is_refused(bad: float) -> None:
         failure_rate("trn2", bad)
     with pytest.raises(PippinError, match="--restart-seconds"):
         recovery().given(restart=bad)
+
+
+def test_long_rounds_make_learners_save_for_themselves() -> None:
+    rate, times = failure_rate("h100_sxm"), recovery()
+    short = asynchronous_goodput(rate, times, 16_384, 64, 60.0)
+    assert not own_checkpoints_pay(rate, times, 16_384, 64, 60.0)
+    day = asynchronous_goodput(rate, times, 16_384, 64, 86_400.0)
+    assert own_checkpoints_pay(rate, times, 16_384, 64, 86_400.0)
+    assert day == asynchronous_goodput(rate, times, 16_384, 64, 1e7)
+    assert short.value - 0.01 < day.value < short.value

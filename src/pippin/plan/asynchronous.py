@@ -14,7 +14,7 @@ import numpy as np
 
 from pippin.errors import PippinError
 from pippin.plan.estimate import Estimate, propagate
-from pippin.plan.failures import FailureRate, Recovery, asynchronous_goodput
+from pippin.plan.failures import FailureRate, Recovery, asynchronous_goodput, own_checkpoints_pay
 from pippin.plan.layout import Floats
 
 INNER_STEPS = 100  # INTELLECT-1 (arXiv 2412.01152), 10 B parameters; DiLoCo (arXiv 2311.08105): 500
@@ -74,7 +74,8 @@ def inner_step_seconds(compute: Any, exchange: Any, inner_steps: Any, overlapped
 
 @dataclass(frozen=True)
 class Asynchronous:
-    """What M learners do together. The batch is in sequences, the loss of a failure in seconds of work."""
+    """What M learners do together. The batch is in sequences; `own_checkpoints` says whether a learner loses
+    less to a failure by saving for itself than by relying on the outer step, every `round_seconds`."""
 
     exchange: Exchange
     chips_per_learner: int
@@ -84,7 +85,8 @@ class Asynchronous:
     link_bytes_per_second: float  # of a whole learner
     outer_bytes: float
     exchange_seconds: float
-    lost_seconds: float
+    round_seconds: float
+    own_checkpoints: bool
     tokens_per_second: Estimate
     goodput: Estimate
     effective_tokens_per_second: Estimate
@@ -126,9 +128,9 @@ def asynchronous(
 
     tokens_per_second = propagate(rate_of, learner_step_seconds)
     whole = exchange.learners * tokens_per_learner_step / tokens_per_second.value
-    lost = exchange.inner_steps * whole / 2
+    round_seconds = exchange.inner_steps * whole
     chips = chips_per_learner * exchange.learners
-    goodput = asynchronous_goodput(rate, times, chips, exchange.learners, lost)
+    goodput = asynchronous_goodput(rate, times, chips, exchange.learners, round_seconds)
     return Asynchronous(
         exchange=exchange,
         chips_per_learner=chips_per_learner,
@@ -138,7 +140,8 @@ def asynchronous(
         link_bytes_per_second=link,
         outer_bytes=sent,
         exchange_seconds=exchange_seconds,
-        lost_seconds=lost,
+        round_seconds=round_seconds,
+        own_checkpoints=own_checkpoints_pay(rate, times, chips, exchange.learners, round_seconds),
         tokens_per_second=tokens_per_second,
         goodput=goodput,
         effective_tokens_per_second=effective(tokens_per_second, goodput),

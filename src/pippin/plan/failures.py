@@ -10,6 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from pippin.errors import PippinError
 from pippin.plan import goodput
 from pippin.plan.estimate import Estimate, propagate
@@ -110,14 +112,31 @@ def replica_goodput(rate: FailureRate, times: Recovery, chips: int, replicas: in
 
 
 def asynchronous_goodput(
-    rate: FailureRate, times: Recovery, chips: int, learners: int, lost_seconds: float
+    rate: FailureRate, times: Recovery, chips: int, learners: int, round_seconds: float
 ) -> Estimate:
-    """The same with learners that wait for nobody; `lost_seconds` of work go with a failed one."""
+    """The same with learners that wait for nobody.
 
-    def formula(years: Any, down: Any) -> Any:
-        return goodput.asynchronous_efficiency(goodput.fleet_mtbf(years, chips), down, lost_seconds, learners)
+    A learner's work lasts once an outer step, every `round_seconds`, has taken it: half of that is lost with
+    a failure. Where rounds are long it saves checkpoints of its own, at the best interval, and is a small
+    synchronous job; the better of the two counts.
+    """
 
-    return propagate(formula, rate.mtbf_years, times.down)
+    def formula(years: Any, down: Any, checkpoint: Any) -> Any:
+        mtbf = goodput.fleet_mtbf(years, chips)
+        by_rounds = goodput.asynchronous_efficiency(mtbf, down, round_seconds / 2, learners)
+        return np.maximum(by_rounds, goodput.synchronous_efficiency(mtbf * learners, down, checkpoint))
+
+    return propagate(formula, rate.mtbf_years, times.down, times.checkpoint)
+
+
+def own_checkpoints_pay(
+    rate: FailureRate, times: Recovery, chips: int, learners: int, round_seconds: float
+) -> bool:
+    """Whether a learner loses less by checkpoints of its own than by waiting for the outer step."""
+    mtbf = goodput.fleet_mtbf(rate.mtbf_years.value, chips)
+    down, checkpoint = times.down.value, times.checkpoint.value
+    by_rounds = goodput.asynchronous_efficiency(mtbf, down, round_seconds / 2, learners)
+    return bool(goodput.synchronous_efficiency(mtbf * learners, down, checkpoint) > by_rounds)
 
 
 def spare_nodes(rate: FailureRate, times: Recovery, chips: int) -> int:
