@@ -6,6 +6,8 @@ import re
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pippin.catalog import Price, load_catalog, load_instances, load_prices, load_sources
 from pippin.catalog.chips import load_chips
@@ -117,6 +119,38 @@ def test_a_newer_price_replaces_an_older_one_of_its_kind() -> None:
     )
 
 
+@given(
+    st.lists(
+        st.builds(
+            lambda box, kind, usd, as_of, mine, bad: _price(
+                instance_id=box,
+                kind=kind,
+                usd_per_hour=usd,
+                as_of=as_of,
+                users_fields=("usd_per_hour",) if mine else (),
+                trust="do not use" if bad else "low",
+            ),
+            st.sampled_from("ab"),
+            st.sampled_from(["spot", "reserved"]),
+            st.floats(0.1, 9.0),
+            st.sampled_from(["", "2024", "2024-12", "2025-01-31", "2026"]),
+            st.booleans(),
+            st.booleans(),
+        ),
+        max_size=12,
+    )
+)
+def test_what_is_current_is_the_newest_usable_of_each_kind(prices: list[Price]) -> None:
+    chosen = current(tuple(prices))
+    usable = [price for price in prices if price.usable]
+    assert {(p.instance_id, p.kind) for p in chosen} == {(p.instance_id, p.kind) for p in usable}
+    for price in chosen:
+        rivals = [p for p in usable if (p.instance_id, p.kind) == (price.instance_id, price.kind)]
+        mine = [p for p in rivals if p.users_fields]
+        assert price in (mine or rivals)
+        assert price.as_of == max(p.as_of for p in (mine or rivals))
+
+
 def test_a_price_is_known_or_explained() -> None:
     header, row = read_data("prices.csv").splitlines()[:2]
     text = f"{header}\n{row.replace('1.34375', '')}\n"
@@ -168,6 +202,7 @@ def test_a_fleet_has_the_links_of_its_box() -> None:
     assert ultra.scaleup_topology == "3d_torus"
     assert catalog.fleet("p6e-gb200").chip.scaleout_gbits_per_second == 800
     assert catalog.fleet("coreweave-gb200").chip.scaleout_gbits_per_second == 400
+    assert catalog.fleet("p4de").chip.scaleout_gbits_per_second == 50
     assert catalog.fleet("p5.4xlarge").chip.chips_per_instance == 1
     assert catalog.fleet("v5p").chip.chips_per_instance == 4  # sold by the chip, hosts of four
 
