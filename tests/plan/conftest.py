@@ -93,7 +93,7 @@ def comparison() -> Comparison:
     h100 = (
         price("AWS", "on demand", 6.88, date="2026-07-20"),
         price("AWS", "capacity block", 4.326, date="2026-05-25"),
-        price("AWS", "reserved", 2.9721, term="3 years, all upfront", date="2026-05-25"),
+        price("AWS", "reserved", 2.9721, term="3 years, all upfront", source="stand-in, p5: a page"),
         price("CoreWeave", "on demand", 6.155, date="2026-09-20", trust="medium"),
     )
     fleets = (

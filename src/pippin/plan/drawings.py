@@ -113,7 +113,7 @@ def _draw_fleet_front(axes: Axes, points: Sequence[FrontPoint], name: str, *, be
             )
     for point, x, y in zip(points, days, usd, strict=True):
         axes.annotate(
-            tick(point.run.step.chips),
+            f"{point.run.step.chips:,}",
             (x, y),
             (-5, -13) if below else (6, 5),
             ha="right" if below else "left",
@@ -154,7 +154,7 @@ def price_height(plan: Comparison, narrow: bool) -> float:
 def draw_prices(plan: Comparison, canvas: Canvas) -> None:
     """A bar for each price of each fleet, with the interval as a thin line."""
     highs = [_bound(c.usd_per_million_tokens) for f in plan.fleets for c in known_costs(f)]
-    left = 0 if canvas.narrow else 330
+    left = 0 if canvas.narrow else _label_px(plan)
     scale = (canvas.width - left - 96) / (max(highs, default=0) or 1)
     y = -8.0
     for index, fleet in enumerate(plan.fleets):
@@ -165,6 +165,12 @@ def draw_prices(plan: Comparison, canvas: Canvas) -> None:
             y += _ROW * (2 if canvas.narrow else 1)
         for cost in known_costs(fleet):
             y = _price_row(canvas, cost, left, y, scale, fleet_colour(index))
+
+
+def _label_px(plan: Comparison) -> float:
+    """Room for the longest label; a letter of the small size is 7 pixels wide at most on average."""
+    longest = max((len(c.basis.label) for f in plan.fleets for c in known_costs(f)), default=0)
+    return min(7.0 * longest + 16, 420)
 
 
 def _bound(estimate: Estimate | None) -> float:
@@ -179,7 +185,8 @@ def _price_row(canvas: Canvas, cost: Cost, left: float, y: float, scale: float, 
         canvas.text(0, y + 10, cost.basis.label, fontsize=SMALL_PX)
         y += _ROW - 4
     else:
-        canvas.text(left - 12, y + 12, cost.basis.label, ha="right", fontsize=SMALL_PX)
+        label = cost.basis.label if len(cost.basis.label) <= 58 else cost.basis.label[:57] + "…"
+        canvas.text(left - 12, y + 12, label, ha="right", fontsize=SMALL_PX)
     end = _bound(estimate) * scale
     bar(canvas, left, y + 4, estimate.value * scale, 15, name)
     bar(canvas, left + estimate.low * scale, y + 10.75, end - estimate.low * scale, 1.5, "ink")

@@ -90,10 +90,7 @@ def _prices(plan: Comparison) -> Words:
         for fleet, cost in known
     ]
     missing = [
-        f"{fleet.name}, {cost.basis.instance}: {cost.reason}"
-        for fleet in plan.fleets
-        for cost in fleet.run.costs
-        if cost.reason
+        f"{fleet.name}: {cost.reason}" for fleet in plan.fleets for cost in fleet.run.costs if cost.reason
     ]
     note = "Thin lines: 80 % intervals of speed and failures; the price itself is taken as it is. "
     note += "Chips at work and hot spares are paid for, in whole instances. "
