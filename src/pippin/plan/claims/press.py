@@ -53,25 +53,21 @@ def asynchronous_training(e: Evidence, row: ClaimRow) -> Finding:
     whole = synchronous_goodput(rate, times, chips)
     apart = asynchronous_goodput(rate, times, chips, learners, _LOST_SECONDS)
     going_on = replica_goodput(rate, times, chips, replicas)
-    numbers = {
-        "goodput, one synchronous job": Number(
-            100 * whole.value, "percent", f"{chips:,} chips; {rate.basis}"
-        ),
-        "the same, low": Number(100 * whole.low, "percent", "80 % interval"),
-        "the same, high": Number(100 * whole.high, "percent", "80 % interval"),
-        f"goodput, {learners} learners apart": Number(
-            100 * apart.value, "percent", "a failure stops one learner"
-        ),
-        f"goodput, {replicas} replicas that go on": Number(
-            100 * going_on.value, "percent", "a failure stalls the others for minutes"
-        ),
+    shares = {
+        "one synchronous job": (whole, f"{chips:,} chips; {rate.basis}"),
+        f"{replicas} replicas that go on": (going_on, "a failure stalls the others for minutes"),
+        f"{learners} learners apart": (apart, "a failure stops one learner"),
     }
+    numbers = {
+        f"goodput, {name}": Number(100 * s.value, "percent", why, (100 * s.low, 100 * s.high))
+        for name, (s, why) in shares.items()
+    }
+    worse = whole.value < 0.9 * min(apart.value, going_on.value)
     return Finding(
-        "holds only if",
-        f"every failure stops the whole job: then {whole.value:.0%} of the time is useful at {chips:,} "
-        f"chips, against {apart.value:.0%} with {learners} learners that train apart. Replicas that go on "
-        "without the failed one, more spares and faster restarts are other ways out. What collectives "
-        "themselves cost at this size: pippin plan",
+        "holds only if" if worse else "does not hold",
+        "every failure stops the whole job: by the failure rates known it then loses much of its time at "
+        "this size, and learners that train apart lose less. Replicas that go on without the failed one are "
+        "another way out, so it need not be asynchronous. What collectives cost at this size: `pippin plan`",
         numbers,
         ("the failure rate of Trainium2, which nobody has published", "restart and checkpoint times"),
         ("a lower failure rate", "replicas that go on when one fails"),
