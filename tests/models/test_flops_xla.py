@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from pippin.models import decoder
-from pippin.models.attention import reference_attention
+from pippin.models.attention import naive_attention
 from pippin.models.config import ModelConfig
 from pippin.models.counts import forward_flops
 from pippin.models.functions import Functions, unroll_layers
@@ -50,7 +49,7 @@ def flops_of_compiler(config: ModelConfig, loss_of_hidden: Any) -> float:
             tokens,
             jnp.zeros_like(tokens),
             config,
-            functions=Functions(partial(reference_attention, block_size=LENGTH), layers=unroll_layers),
+            functions=Functions(naive_attention, layers=unroll_layers),
         )
         return loss_of_hidden(hidden, decoder.head_matrix(parameters), targets)
 

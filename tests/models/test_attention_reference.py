@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pippin.errors import PippinError
-from pippin.models.attention import attention_backend, reference_attention
+from pippin.models.attention import naive_attention, reference_attention
 from pippin.models.config import ModelConfig
 
 BATCH, KV_HEADS, WIDTH = 2, 2, 4
@@ -56,32 +55,67 @@ def test_equals_attention_by_hand(group: int, block_size: int) -> None:
     np.testing.assert_allclose(result, by_hand(q, k, v, segments), **TOLERANCE)
 
 
+def values_and_gradients(attention: Any, inputs: Any, segments: Any, pull: Any) -> list[Any]:
+    def run(q: Any, k: Any, v: Any) -> Any:
+        out = attention(q, k, v, segments)
+        return jnp.sum(out.astype(jnp.float32) * pull), out
+
+    (_, out), gradients = jax.jit(jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True))(*inputs)
+    return [out, *gradients]
+
+
 @pytest.mark.parametrize(
     ("length", "block_size", "group"),
-    [(1, 1, 1), (12, 6, 3), (17, 4, 2)],
+    # One token; spans of one block; a last span that is short; spans of several blocks, the last filled up.
+    [(1, 1, 1), (12, 6, 3), (17, 4, 2), (43, 2, 2)],
 )
 def test_blocks_equal_the_naive_form_in_values_and_gradients(
     length: int, block_size: int, group: int
 ) -> None:
     inputs, segments = some_inputs(length, group), some_segments(length)
     pull = np.random.default_rng(1).normal(size=inputs[0].shape).astype(np.float32)
-
-    def values_and_gradients(block_size: int) -> Any:
-        def run(q: Any, k: Any, v: Any) -> Any:
-            out = reference_attention(q, k, v, segments, block_size=block_size)
-            return jnp.sum(out * pull), out
-
-        (_, out), gradients = jax.jit(jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True))(*inputs)
-        return [out, *gradients]
-
-    naive, blocked = values_and_gradients(length), values_and_gradients(block_size)
+    naive = values_and_gradients(naive_attention, inputs, segments, pull)
+    attention = partial(reference_attention, block_size=block_size)
+    blocked = values_and_gradients(attention, inputs, segments, pull)
     for expected, got in zip(naive, blocked, strict=True):
         np.testing.assert_allclose(got, expected, **TOLERANCE)
     if length > 1:  # a single token's weight is one whatever its score
         assert all(np.abs(array).max() > 1e-3 for array in naive)
 
 
-NAIVE = jax.jit(partial(reference_attention, block_size=13))
+def test_bfloat16_is_close_to_float32_in_values_and_gradients() -> None:
+    """Within 2 %: inputs, weights and what flows back are each rounded to 8 bits."""
+    inputs, segments = some_inputs(17, 2), some_segments(17)
+    pull = np.random.default_rng(1).normal(size=inputs[0].shape).astype(np.float32)
+    wide = values_and_gradients(naive_attention, inputs, segments, pull)
+    narrow_inputs = [jnp.asarray(array, jnp.bfloat16) for array in inputs]
+    narrow = values_and_gradients(partial(reference_attention, block_size=4), narrow_inputs, segments, pull)
+    for expected, got in zip(wide, narrow, strict=True):
+        assert got.dtype == jnp.bfloat16
+        difference = np.asarray(got, float) - np.asarray(expected, float)
+        assert np.linalg.norm(difference) / np.linalg.norm(np.asarray(expected, float)) < 0.02
+
+
+def temporary_bytes(length: int, attention: Any) -> int:
+    """What XLA sets aside for the gradients at that length, beside arguments and results."""
+    array = jax.ShapeDtypeStruct((1, length, 2, 4), jnp.float32)
+    segments = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+    def total(q: Any, k: Any, v: Any, segments: Any) -> Any:
+        return jnp.sum(attention(q, k, v, segments))
+
+    compiled = jax.jit(jax.grad(total, (0, 1, 2))).lower(array, array, array, segments).compile()
+    return int(compiled.memory_analysis().temp_size_in_bytes)
+
+
+def test_memory_grows_with_the_sequence_and_not_with_its_square() -> None:
+    """At four times the length; the naive form shows that the measurement sees a square."""
+    blocked = partial(reference_attention, block_size=128)
+    assert temporary_bytes(2048, blocked) < 4.5 * temporary_bytes(512, blocked)
+    assert temporary_bytes(2048, naive_attention) > 12 * temporary_bytes(512, naive_attention)
+
+
+NAIVE = jax.jit(naive_attention)
 BLOCKED = jax.jit(partial(reference_attention, block_size=5))
 
 
@@ -128,9 +162,3 @@ def test_documents_and_later_tokens_do_not_reach_a_position(
         assert np.all(moved[:place] == 0), "a later token reached an earlier one"
         assert np.all(moved[place : last_of_document + 1] > 1e-4), "a token did not reach its own document"
         assert np.all(moved[last_of_document + 1 :] == 0), "a token reached another document"
-
-
-def test_unknown_backend_names_the_known_ones() -> None:
-    with pytest.raises(PippinError, match=r"no attention backend named 'flash'.*reference"):
-        attention_backend("flash")
-    assert attention_backend("reference") is reference_attention
