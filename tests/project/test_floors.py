@@ -80,10 +80,10 @@ sys.meta_path.insert(0, Refuse())
 def test_facts_jobs_and_reports_import_without_jax() -> None:
     code = f"""{WITHOUT_JAX}
 import importlib, pkgutil
-import pippin.catalog, pippin.data, pippin.report
+import pippin.catalog, pippin.data, pippin.plan, pippin.report
 names = ["pippin.job", "pippin.errors", "pippin.storage"]
 names += [f"pippin.models.{{name}}" for name in ("config", "counts", "presets", "parameters")]
-for part in (pippin.catalog, pippin.data, pippin.report):
+for part in (pippin.catalog, pippin.data, pippin.plan, pippin.report):
     names += [module.name for module in pkgutil.walk_packages(part.__path__, part.__name__ + ".")]
 for name in names:
     importlib.import_module(name)

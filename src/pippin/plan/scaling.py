@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-from pippin.errors import PippinError, nearest
+from pippin.errors import PippinError
 from pippin.plan.asynchronous import Asynchronous, Exchange, asynchronous
 from pippin.plan.cost import Cost, TokenBudget, reference
+from pippin.plan.objective import check_objective
 from pippin.plan.prospect import Mode, Prospect, Site, Step, prospect
 
-Objective = Literal["time", "cost", "energy"]
 # The best step on at most so many chips, or None where the model does not fit on them.
 Finder = Callable[[int], Step | None]
 
@@ -80,13 +79,7 @@ def choose(
     Raises:
         PippinError: an objective that does not exist, no point fits, or none ends in time.
     """
-    if objective not in get_args(Objective):
-        close = nearest(objective, get_args(Objective))
-        raise PippinError(
-            f"no objective '{objective}'",
-            where="--objective",
-            fix=f"did you mean '{close}'?" if close else "time, cost or energy",
-        )
+    check_objective(objective)
     fitting = [point for point in points if point.together]
     if not fitting:
         raise PippinError("the model fits on none of the fleet sizes that were tried")
