@@ -34,3 +34,15 @@ def test_every_command_runs(
         outcome = here(*shlex.split(command)[1:])
         assert outcome.status == 0, (command, outcome.err)
         assert outcome.out, command
+
+
+def test_the_example_in_python_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIPPIN_CATALOG", raising=False)
+    text = (_ROOT / "docs/catalog.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    exec(example, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "H200 SXM 141GB 8 None"
+    assert "7.912 USD a chip-hour: on demand, us-east-1, 2026-07-20" in lines
