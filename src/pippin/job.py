@@ -178,9 +178,18 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
         tables = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PippinError(f"not valid TOML: {error}", where=path) from error
+    return make_job(apply_overrides(tables, overrides), where=str(path))
+
+
+def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Sets each `table.key=value` in the tables, and returns them.
+
+    Raises:
+        PippinError: it does not have that form.
+    """
     for override in overrides:
         _apply(tables, override)
-    return make_job(tables, where=str(path))
+    return tables
 
 
 def make_job(tables: Mapping[str, Any], *, where: str = "job") -> Job:

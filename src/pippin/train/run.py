@@ -103,7 +103,8 @@ class RunFolder:
             "run": self.job.run.model_dump(),
             "versions": versions(),
         }
-        record = {"job_hash": self.job.hash, **record, "attempts": [*record["attempts"], attempt]}
+        about = {"data": _about(dataset), **_about_initial(self.job)}
+        record = {"job_hash": self.job.hash, **about, **record, "attempts": [*record["attempts"], attempt]}
         write_json(path, record)
         if not (self.path / TOKENIZER).exists():
             write_atomic(self.path / TOKENIZER, dataset.tokenizer_json)
@@ -132,6 +133,23 @@ class RunFolder:
                 where=self.path,
                 fix="wait for it, or choose another",
             ) from error
+
+
+def _about(dataset: Dataset) -> dict[str, str]:
+    """What must be said of the data wherever the model goes."""
+    manifest = dataset.manifest
+    return {"corpus": manifest.name, "licence": manifest.licence, "source": manifest.source}
+
+
+def _about_initial(job: Job) -> dict[str, Any]:
+    """The other run that this one starts from, with what its folder says of itself."""
+    if job.initial is None:
+        return {}
+    folder = job.initial.folder
+    held = {name: folder / name for name in (IMPORTED, RECORD)}
+    found = {name: read_json(path) for name, path in held.items() if path.exists()}
+    found.get(RECORD, {}).pop("attempts", None)
+    return {"initial": {"folder": str(folder), "parameter_sha256": job.initial.sha256, **found}}
 
 
 def _is_leftover(name: str) -> bool:

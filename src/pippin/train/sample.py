@@ -55,13 +55,23 @@ class Sampler:
 
     def stream(self, prompt: str, sampling: Sampling) -> Iterator[str]:
         """Yields the text that follows the prompt, piece by piece, up to a document's end."""
+        written: list[int] = []
+        text = ""
+        for drawn in self.tokens(prompt, sampling):
+            written.append(drawn)
+            whole = self.tokenizer.decode(written, skip_special_tokens=False)
+            # A character may be spread over several tokens; wait until it is whole.
+            if not whole.endswith("\N{REPLACEMENT CHARACTER}"):
+                yield whole[len(text) :]
+                text = whole
+
+    def tokens(self, prompt: str, sampling: Sampling) -> Iterator[int]:
+        """Yields the token ids that follow the prompt, up to a document's end."""
         shape = self.job.shape
         cache = empty_cache(shape, self.job.train.sequence_length, jnp.float32)
         boundary = boundary_id(self.tokenizer)
         generator = np.random.default_rng(sampling.seed)
-        written: list[int] = []
         pending = [boundary, *encode(self.tokenizer, prompt).tolist()]
-        text = ""
         for position in range(len(pending) + sampling.max_tokens - 1):
             token = pending[position]
             logits, cache = _step(self.parameters, cache, np.int32(token), np.int32(position), config=shape)
@@ -72,12 +82,7 @@ class Sampler:
             if drawn == boundary:
                 break
             pending.append(drawn)
-            written.append(drawn)
-            whole = self.tokenizer.decode(written, skip_special_tokens=False)
-            # A character may be spread over several tokens; wait until it is whole.
-            if not whole.endswith("\N{REPLACEMENT CHARACTER}"):
-                yield whole[len(text) :]
-                text = whole
+            yield drawn
 
 
 def open_sampler(run: Path) -> Sampler:

@@ -59,6 +59,17 @@ def find_machine(job: Job | None = None) -> Machine:
 
 
 def open_data(job: Job, observer: Observer, *, kept_tokenizer: Path | None = None) -> Dataset:
+    """`build_data`, with a training split that holds a whole sequence.
+
+    Raises:
+        PippinError: see `build_data`, or the text is too short.
+    """
+    dataset = build_data(job, observer, kept_tokenizer=kept_tokenizer)
+    training_batches(job, dataset)  # a text too short is found now, not after minutes of compiling
+    return dataset
+
+
+def build_data(job: Job, observer: Observer, *, kept_tokenizer: Path | None = None) -> Dataset:
     """Builds or reopens the job's token shards.
 
     Args:
@@ -84,7 +95,6 @@ def open_data(job: Job, observer: Observer, *, kept_tokenizer: Path | None = Non
             where="model.vocab_size",
             fix=f"leave it out, or set at least {dataset.vocab_size}",
         )
-    training_batches(job, dataset)  # a text too short is found now, not after minutes of compiling
     return dataset
 
 
