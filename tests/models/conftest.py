@@ -39,14 +39,15 @@ def random_parameters() -> Callable[[ModelConfig], dict[str, Any]]:
 
     def make(config: ModelConfig) -> dict[str, Any]:
         generator = np.random.default_rng(7)
-        tree: dict[str, Any] = {"layers": {}}
+        tree: dict[str, Any] = {}
         for path, spec in flat_specs(config).items():
             if spec.initial_std is None:
                 value = generator.uniform(0.5, 1.5, spec.shape)
             else:
                 value = generator.normal(0, 0.2, spec.shape)
             *folder, name = path.split(".")
-            (tree["layers"] if folder else tree)[name] = jnp.asarray(value, jnp.float32)
+            place = tree.setdefault(folder[0], {}) if folder else tree
+            place[name] = jnp.asarray(value, jnp.float32)
         return tree
 
     return make

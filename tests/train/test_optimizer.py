@@ -12,12 +12,16 @@ import pytest
 from pippin.data.batches import Batches
 from pippin.job import TrainTable
 from pippin.models import decoder
-from pippin.models.parameters import parameter_specs
+from pippin.models.parameters import ParameterSpec, parameter_specs
 from pippin.models.presets import PRESETS
 from pippin.train.digest import flatten
 from pippin.train.optimizer import decayed, make_optimizer
 
 Arrays = dict[str, np.ndarray]
+
+
+def specs_of(arrays: Arrays) -> dict[str, ParameterSpec]:
+    return {name: ParameterSpec(a.shape, ("any",) * a.ndim, 1.0) for name, a in arrays.items()}
 
 
 def norm_of(gradients: Arrays) -> float:
@@ -55,7 +59,7 @@ def test_it_is_adamw(clip_norm: float) -> None:
     generator = np.random.default_rng(0)
     shapes = {"matrix": (4, 6), "final_norm": (6,)}
     parameters = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    plain, optimizer = PlainAdamW(train, parameters), make_optimizer(train)
+    plain, optimizer = PlainAdamW(train, parameters), make_optimizer(train, specs_of(parameters))
     state, ours = optimizer.init(parameters), parameters
     for rate in (0.1, 0.02, 0.5, 0.01, 0.3):
         gradients = {n: (3 * generator.normal(size=s)).astype(np.float32) for n, s in shapes.items()}
@@ -72,7 +76,7 @@ def test_gradients_longer_than_the_limit_are_cut_to_it_and_others_left(length: f
     gradients = {"a": np.full((3,), 1.0, np.float32), "b": np.full((2, 3), 2.0, np.float32)}
     scale = np.float32(length / norm_of(gradients))
     gradients = {name: value * scale for name, value in gradients.items()}
-    optimizer = make_optimizer(train)
+    optimizer = make_optimizer(train, specs_of(gradients))
     _, (_, adam, _) = optimizer.update(gradients, optimizer.init(gradients), gradients)
     # With beta1 = 0 the first moment is what is left of the gradient.
     assert norm_of(adam.mu) == pytest.approx(min(length, 1.0), rel=1e-5)

@@ -14,12 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pippin.models.config import ModelConfig
+from pippin.models.config import ModelConfig, RopeScaling
 from pippin.models.contraction import contract
 from pippin.models.functions import SINGLE_DEVICE, Functions, Parameters
+from pippin.models.moe import RouterReport
 
-# Turns queries, keys and values of one layer into mixed values, with a record to keep beside them.
-Attend = Callable[[Array, Array, Array], tuple[Array, Any]]
+KeysValues = tuple[Array, Array]
+# Turns queries and the layer's keys and values (None: it has none of its own) into mixed values, with a
+# record to keep beside them.
+Attend = Callable[[Array, KeysValues | None], tuple[Array, Any]]
 
 
 def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
@@ -29,11 +32,26 @@ def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
     return (wide * inverse * scale).astype(x.dtype)
 
 
-def rotary_angles(positions: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
+def rotary_angles(
+    positions: Array, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Array, Array]:
     """Cosine and sine (..., D / 2), float32, for int32 positions (...)."""
     exponents = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
-    angles = positions[..., None].astype(jnp.float32) * theta**-exponents
+    frequencies = theta**-exponents
+    if scaling:
+        frequencies = _stretched(frequencies, scaling)
+    angles = positions[..., None].astype(jnp.float32) * frequencies
     return jnp.cos(angles), jnp.sin(angles)
+
+
+def _stretched(frequencies: Array, scaling: RopeScaling) -> Array:
+    """Wavelengths that turn at most `low_freq_factor` times in the original context grow by `factor`, those
+    that turn at least `high_freq_factor` times stay, between them it is gradual (Llama 3.1's published code).
+    """
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    turns = scaling.original_max_position * frequencies / (2 * jnp.pi)
+    kept = jnp.clip((turns - low) / (high - low), 0, 1)
+    return frequencies * (kept + (1 - kept) / scaling.factor)
 
 
 def rotate(x_BSHD: Array, angles: tuple[Array, Array]) -> Array:
@@ -59,23 +77,33 @@ def attention_layer(
     def project(name: str) -> Array:
         return contract("bse,ehd->bshd", h_BSE, layer[name].astype(dtype)).astype(dtype)
 
-    mixed, kept = attend(rotate(project("query"), angles), rotate(project("key"), angles), project("value"))
+    def turned(name: str) -> Array:
+        heads = project(name)
+        if config.qk_norm:
+            heads = rms_norm(heads, layer[f"{name}_norm"], config.norm_epsilon)
+        return rotate(heads, angles)
+
+    own = (turned("key"), project("value")) if "key" in layer else None
+    mixed, kept = attend(turned("query"), own)
     out = contract("bshd,hde->bse", mixed, layer["output"].astype(dtype)).astype(dtype)
     return functions.leave(out), kept
 
 
 def feed_forward(
     x_BSE: Array, layer: Parameters, config: ModelConfig, functions: Functions = SINGLE_DEVICE
-) -> Array:
-    """Norm and SwiGLU; returns what is added to the residual stream."""
+) -> tuple[Array, RouterReport | None]:
+    """Norm, then SwiGLU or experts; returns what is added to the residual stream, and what a router says."""
     dtype = x_BSE.dtype
     h_BSE = functions.enter(rms_norm(x_BSE, layer["ffn_norm"], config.norm_epsilon))
+    if config.moe:
+        mixed, report = functions.experts(h_BSE, layer, config.moe)
+        return functions.leave(mixed), report
     gate = contract("bse,ef->bsf", h_BSE, layer["gate"].astype(dtype))
     up = contract("bse,ef->bsf", h_BSE, layer["up"].astype(dtype))
     out = contract("bsf,fe->bse", (jax.nn.silu(gate) * up).astype(dtype), layer["down"].astype(dtype)).astype(
         dtype
     )
-    return functions.leave(out)
+    return functions.leave(out), None
 
 
 def block(
@@ -85,14 +113,15 @@ def block(
     config: ModelConfig,
     attend: Attend,
     functions: Functions = SINGLE_DEVICE,
-) -> tuple[Array, Any]:
-    """One layer."""
+) -> tuple[Array, tuple[Any, RouterReport | None]]:
+    """One layer: the stream after it, what `attend` kept, and the router's report."""
     mixed, kept = attention_layer(x_BSE, layer, angles, config, attend, functions)
     x_BSE = x_BSE + mixed
-    return x_BSE + feed_forward(x_BSE, layer, config, functions), kept
+    mixed, report = feed_forward(x_BSE, layer, config, functions)
+    return x_BSE + mixed, (kept, report)
 
 
-def hidden_states(
+def forward(
     parameters: Parameters,
     tokens_BS: Array,
     segments_BS: Array,
@@ -101,7 +130,7 @@ def hidden_states(
     functions: Functions = SINGLE_DEVICE,
     compute_dtype: Any = jnp.float32,
     positions_S: Array | None = None,
-) -> Array:
+) -> tuple[Array, RouterReport | None]:
     """Runs the decoder up to its final norm.
 
     Args:
@@ -114,21 +143,37 @@ def hidden_states(
         positions_S: int32 places of these tokens in their sequence; None: from 0 on.
 
     Returns:
-        (B, S, E) in `compute_dtype`.
+        (B, S, E) in `compute_dtype`; and the routers' report, layers in front, None without experts.
     """
     if positions_S is None:
         positions_S = jnp.arange(tokens_BS.shape[1], dtype=jnp.int32)
-    angles = rotary_angles(positions_S, config.head_dim, config.rope_theta)
+    angles = rotary_angles(positions_S, config.head_dim, config.rope_theta, config.rope_scaling)
+    keep = config.kv_reuse_layers > 0
 
-    def attend(q: Array, k: Array, v: Array) -> tuple[Array, None]:
-        return functions.attention(q, k, v, segments_BS), None
+    def stack(name: str, x_BSE: Array, shared: KeysValues | None) -> tuple[Array, Any]:
+        def attend(q: Array, own: KeysValues | None) -> tuple[Array, KeysValues | None]:
+            keys_values = own or shared
+            assert keys_values is not None
+            return functions.attention(q, *keys_values, segments_BS), own if keep else None
 
-    def body(x: Array, layer: Parameters) -> tuple[Array, None]:
-        return block(x, layer, angles, config, attend, functions)
+        def body(x: Array, layer: Parameters) -> tuple[Array, Any]:
+            return block(x, layer, angles, config, attend, functions)
+
+        return functions.layers(body, x_BSE, parameters[name])
 
     x_BSE = functions.embed(parameters["embedding"], tokens_BS).astype(compute_dtype)
-    x_BSE, _ = functions.layers(body, x_BSE, parameters["layers"])
-    return rms_norm(x_BSE, parameters["final_norm"], config.norm_epsilon)
+    x_BSE, (kept, report) = stack("layers", x_BSE, None)
+    if keep:
+        # All layers' keys and values are stacked for the last one's: a loop reports the same of each layer.
+        x_BSE, _ = stack("reuse_layers", x_BSE, (kept[0][-1], kept[1][-1]))
+    return rms_norm(x_BSE, parameters["final_norm"], config.norm_epsilon), report
+
+
+def hidden_states(
+    parameters: Parameters, tokens_BS: Array, segments_BS: Array, config: ModelConfig, **how: Any
+) -> Array:
+    """`forward` without the routers' report."""
+    return forward(parameters, tokens_BS, segments_BS, config, **how)[0]
 
 
 def head_matrix(parameters: Parameters) -> Array:

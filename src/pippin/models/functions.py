@@ -15,6 +15,8 @@ import jax
 from jax import Array, lax
 
 from pippin.models.attention import Attention, reference_attention
+from pippin.models.config import MoEConfig
+from pippin.models.moe import RouterReport, mixture_of_experts
 
 Parameters = dict[str, Any]
 # One layer: the residual stream and the layer's parameters in; the stream and what the layer reports out.
@@ -46,13 +48,17 @@ class Functions:
     """The functions handed to the decoder.
 
     `enter` takes a normed stream to where its projections want it (all tokens of a tensor-parallel group),
-    `leave` adds up the partial results of the projections back; on one device both do nothing.
+    `leave` adds up the partial results of the projections back; on one device both do nothing. `experts`
+    takes entered tokens, a layer's router and expert weights and the configuration to the output that is
+    left with and the layer's `RouterReport` over these tokens; `mixture_of_experts` with another `exchange`
+    is what a mesh needs. `layers` is called once for each stack of layers.
     """
 
     attention: Attention = reference_attention
     embed: Callable[[Array, Array], Array] = look_up
     enter: Callable[[Array], Array] = _same
     leave: Callable[[Array], Array] = _same
+    experts: Callable[[Array, Parameters, MoEConfig], tuple[Array, RouterReport]] = mixture_of_experts
     layers: Callable[[Layer, Array, Parameters], tuple[Array, Any]] = scan_layers
 
 

@@ -230,6 +230,7 @@ def _metrics_line(
         "tokens_per_second": speed,
         "mfu": mfu(job, machine, speed),
         "peak_memory_bytes": peak_memory_bytes(jax.local_devices()),
+        **result.router,
     }
     return line if bits is None else line | {"validation_bits_per_byte": bits}
 
