@@ -109,3 +109,12 @@ def test_long_rounds_make_learners_save_for_themselves() -> None:
     assert own_checkpoints_pay(rate, times, 16_384, 64, 86_400.0)
     assert day == asynchronous_goodput(rate, times, 16_384, 64, 1e7)
     assert short.value - 0.01 < day.value < short.value
+
+
+def test_stated_spares_are_counted() -> None:
+    rate, times = failure_rate("h100_sxm"), recovery().given(spare_nodes=3)
+    assert spare_nodes(rate, times, 16_384) == 3
+    assert shortage(rate, times, 16_384) > 0.5  # 7.8 nodes are away on average
+    assert recovery().given().spare_nodes is None
+    with pytest.raises(PippinError, match="--spare-nodes"):
+        recovery().given(spare_nodes=-1)

@@ -47,19 +47,22 @@ class Recovery:
     shortage: float = 0.01
     why: Mapping[str, str] = field(default_factory=dict)
 
-    def given(self, **seconds: float | None) -> Recovery:
-        """With times that the user states, taken as exact; None leaves one as it is.
+    def given(self, *, spare_nodes: int | None = None, **seconds: float | None) -> Recovery:
+        """With times (and spares) that the user states, taken as exact; None leaves one as it is.
 
         Raises:
-            PippinError: a time is not a positive number.
+            PippinError: a time is not a positive number, or there are fewer than no spares.
         """
+        if spare_nodes is not None and spare_nodes < 0:
+            raise PippinError(f"{spare_nodes} spare nodes", where="--spare-nodes", fix="give 0 or more")
         stated = {name: value for name, value in seconds.items() if value is not None}
         for name, value in stated.items():
             if not 0 < value < float("inf"):
                 raise PippinError(f"{value:g} s is no time to recover in", where=f"--{name}-seconds")
         why = {**self.why, **dict.fromkeys(stated, "given by the user")}
         times: dict[str, Any] = {name: Estimate.exact(value) for name, value in stated.items()}
-        return replace(self, why=why, **times)
+        spares = self.spare_nodes if spare_nodes is None else spare_nodes
+        return replace(self, why=why, spare_nodes=spares, **times)
 
 
 @cache
