@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pippin.cli.plan_verb import plan
 from pippin.errors import PippinError
 
 # Unix time at which this program began: now, less the processor time its start has taken. The kernel's own
@@ -256,6 +257,9 @@ def calibrate(
     from pippin.cli.calibrate import run
 
     run(runs or [], reports or [], out, shipped=shipped)
+
+
+app.command(epilog="Example: pippin plan --model llama3.1-405b --chip trn2 --chips 16384")(plan)
 
 
 def main() -> None:

@@ -1,0 +1,136 @@
+"""`pippin plan`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from pippin.catalog import Fleet, load_catalog
+from pippin.cli.catalog import print_json
+from pippin.cli.planning import SearchDisplay
+from pippin.errors import PippinError
+from pippin.plan.answer import Answer, Finder, answer, rests_on
+from pippin.plan.asked import read_layout
+from pippin.plan.calibration import Calibration, read_calibration, shipped_calibration
+from pippin.plan.compare import Wishes, plan_fleet, plan_fleets
+from pippin.plan.fleets import Comparison, FleetPlan
+from pippin.plan.ranked import Rated
+from pippin.plan.request import Request, find_fleet, make_request
+from pippin.plan.scaling import Job
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of the command line."""
+
+    job: Path | None = None
+    model: str | None = None
+    chip: str | None = None
+    fleets: list[str] = field(default_factory=list)
+    chips: int | None = None
+    tokens: float | None = None
+    global_batch: int | None = None
+    sequence_length: int | None = None
+    precision: str = "bf16"
+    calibration: Path | None = None
+    catalog: Path | None = None
+    layout: str | None = None
+    flash: bool = True
+    count: int = 5
+    explain_memory: bool = False
+    html: Path | None = None
+    as_json: bool = False
+    wishes: Wishes = field(default_factory=Wishes)
+
+
+def run(asked: Asked) -> None:
+    """Plans and prints: one fleet in full, several side by side."""
+    request = make_request(
+        asked.job,
+        asked.model,
+        global_batch=asked.global_batch,
+        sequence_length=asked.sequence_length,
+        tokens=asked.tokens,
+        precision=asked.precision,
+        flash=asked.flash,
+    )
+    calibration = read_calibration(asked.calibration) if asked.calibration else shipped_calibration()
+    catalog = load_catalog(asked.catalog)
+    names: list[str | None] = list(asked.fleets) or [None]
+    found = [find_fleet(catalog, asked.chip, name, asked.chips) for name in names]
+    if len(found) > 1 or asked.html:
+        _side_by_side(asked, request, found, calibration)
+        return
+    _one(asked, request, *found[0], calibration)
+
+
+def _one(asked: Asked, request: Request, fleet: Fleet, chips: int, calibration: Calibration) -> None:
+    layout = read_layout(asked.layout, request, chips) if asked.layout else None
+    # One layout is answered at once: what it is compared with need not be the last word.
+    wishes = replace(asked.wishes, sizes=0, learners=()) if layout else asked.wishes
+    with SearchDisplay(sys.stderr) as display:
+        found = answer(
+            request,
+            fleet,
+            chips,
+            calibration,
+            wishes=wishes,
+            layout=layout,
+            count=asked.count,
+            lean=layout is not None,
+            progress=display.progress,
+        )
+    _print(found, asked)
+
+
+def _print(found: Answer, asked: Asked) -> None:
+    if asked.as_json:
+        from pippin.plan.answer_json import answer_json
+
+        print_json(answer_json(found, explain_memory=asked.explain_memory))
+        return
+    from pippin.cli.planned import show
+
+    show(found, explain_memory=asked.explain_memory)
+
+
+def _side_by_side(
+    asked: Asked, request: Request, fleets: list[tuple[Fleet, int]], calibration: Calibration
+) -> None:
+    from pippin.cli.fleets import show
+
+    if asked.layout or asked.explain_memory:
+        raise PippinError(
+            "one fleet at a time",
+            where="--layout" if asked.layout else "--explain-memory",
+            fix="leave --html out",
+        )
+    with SearchDisplay(sys.stderr) as display:
+
+        def plan(fleet: Fleet, chips: int) -> FleetPlan:
+            task = request.task(fleet, calibration)
+            rated = Rated.of(fleet.chip, request.precision)
+            finder = Finder(task, rated, chips, progress=display.progress)
+            job = Job(request.parameters, request.global_batch, request.budget)
+            basis = rests_on(calibration, task)
+            return plan_fleet(fleet, chips, job, finder, asked.wishes, rests_on=basis)
+
+        plans, refused = plan_fleets(
+            [(fleet.fleet_id, partial(plan, fleet, chips)) for fleet, chips in fleets]
+        )
+    comparison = Comparison(
+        model=request.model,
+        parameters=request.parameters,
+        precision=request.precision,
+        global_batch=request.global_batch,
+        sequence_length=request.sequence_length,
+        batch_basis=request.batch_basis,
+        budget=request.budget,
+        objective=asked.wishes.objective,
+        fleets=plans,
+        refused=refused,
+    )
+    command = " ".join(["pippin", *sys.argv[1:]])
+    show(comparison, as_json=asked.as_json, html=asked.html, command=command)

@@ -1,0 +1,89 @@
+"""The options of `pippin plan`. What is heavy is imported when the verb runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _models(incomplete: str) -> list[str]:
+    from pippin.models.presets import ALL_PRESETS
+
+    return [name for name in ALL_PRESETS if name.startswith(incomplete)]
+
+
+def _chips(incomplete: str) -> list[str]:
+    from pippin.catalog import load_chips
+
+    return [name for name in load_chips() if name.startswith(incomplete)]
+
+
+def _fleets(incomplete: str) -> list[str]:
+    from pippin.catalog.fleets import load_fleet_rows
+
+    return [name for name in load_fleet_rows() if name.startswith(incomplete)]
+
+
+def plan(
+    job: Annotated[Path | None, typer.Argument(help="A job file (TOML).", metavar="[JOB.toml]")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model by name instead of a job.", autocompletion=_models)
+    ] = None,
+    chip: Annotated[str | None, typer.Option(help="Any number of this chip.", autocompletion=_chips)] = None,
+    fleet: Annotated[
+        list[str] | None,
+        typer.Option(help="A fleet of the catalog; several are set side by side.", autocompletion=_fleets),
+    ] = None,
+    chips: Annotated[int | None, typer.Option(help="How many chips.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens to train on.")] = None,
+    global_batch: Annotated[int | None, typer.Option(help="Sequences an update.")] = None,
+    sequence_length: Annotated[int | None, typer.Option(help="Tokens a sequence.")] = None,
+    precision: Annotated[str, typer.Option(help="bf16, fp8, fp4 or int8.")] = "bf16",
+    objective: Annotated[str, typer.Option(help="time, cost or energy.")] = "time",
+    max_days: Annotated[float | None, typer.Option(help="Train within so many days.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(metavar="TENSOR=8,...", help="Evaluate this layout beside the best.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many layouts to show.", min=1, max=64)] = 5,
+    flash: Annotated[bool, typer.Option("--flash/--no-flash", help="Fused attention.")] = True,
+    explain_memory: Annotated[
+        bool, typer.Option("--explain-memory", help="Show what fills each stage's memory.")
+    ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A calibration of yours; by default the shipped one.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--catalog", metavar="FILE", help="Chips, prices and fleets of yours (TOML)."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+) -> None:
+    """Find the best layouts of a job on a fleet: step, memory, goodput, time, cost, energy."""
+    from pippin.cli.plan import Asked, run
+    from pippin.plan.compare import Wishes
+
+    run(
+        Asked(
+            job=job,
+            model=model,
+            chip=chip,
+            fleets=fleet or [],
+            chips=chips,
+            tokens=tokens,
+            global_batch=global_batch,
+            sequence_length=sequence_length,
+            precision=precision,
+            calibration=calibration,
+            catalog=file,
+            layout=layout,
+            flash=flash,
+            count=top,
+            explain_memory=explain_memory,
+            html=html,
+            as_json=as_json,
+            wishes=Wishes(objective=objective, max_days=max_days),
+        )
+    )

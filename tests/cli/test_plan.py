@@ -1,0 +1,227 @@
+"""`pippin plan`, as a user meets it: tables, JSON, one line for a mistake; all without JAX."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pippin.plan.peers import CALCULON
+
+WITHOUT_JAX = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
+            raise ModuleNotFoundError(f"{name} must not be needed here")
+
+sys.meta_path.insert(0, Refuse())
+from pippin.cli.main import main
+main()
+"""
+SMALL = ("plan", "--model", "llama3.1-8b", "--chip", "h100_sxm", "--chips", 8, "--global-batch", 16)
+
+
+@pytest.fixture(autouse=True)
+def no_file_of_mine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIPPIN_CATALOG", raising=False)
+
+
+def answered(here: Callable[..., Any], *arguments: object) -> dict[str, Any]:
+    outcome = here(*arguments, "--json")
+    assert outcome.status == 0, outcome.err
+    document: dict[str, Any] = json.loads(outcome.out)
+    return document
+
+
+def nulls(value: Any, path: str = "") -> list[str]:
+    """Dotted paths of every null."""
+    if isinstance(value, dict):
+        return [p for key, item in value.items() for p in nulls(item, f"{path}.{key}" if path else key)]
+    if isinstance(value, list):
+        return [p for i, item in enumerate(value) for p in nulls(item, f"{path}.{i}")]
+    return [path] if value is None else []
+
+
+def test_the_json_has_what_the_design_promises(here: Callable[..., Any]) -> None:
+    found = answered(here, *SMALL)
+    assert found.keys() >= {"layouts_evaluated", "search_seconds", "best", "goodput", "cost", "energy"}
+    assert len(found["best"]) == 5
+    first = found["best"][0]
+    low, high = first["step_seconds_interval"]
+    assert low < first["step_seconds"] < high
+    assert 0 < first["mfu"] < 1
+    assert first["tokens_per_second"] == pytest.approx(16 * 8192 / first["step_seconds"])
+    assert sum(first["components_seconds"].values()) == pytest.approx(first["step_seconds"])
+    assert first["memory_bytes"] < 80e9 * 0.94
+    assert found["layouts_evaluated"] > 1000 and found["search_seconds"] > 0
+    assert found["global_batch"] == {
+        "sequences": 16,
+        "sequence_length": 8192,
+        "tokens": 16 * 8192,
+        "basis": found["global_batch"]["basis"],
+    }
+    assert "batch given by the user" in found["global_batch"]["basis"]
+    assert all(found["basis"].values())
+    assert "TFLOP/s" in found["basis"]["peak"] and "calibration of" in found["basis"]["calibration"]
+
+
+def test_every_other_layout_says_what_it_loses_by(here: Callable[..., Any]) -> None:
+    best = answered(here, *SMALL, "--top", 8)["best"]
+    assert len(best) == 8
+    for each in best[1:]:
+        slower = each["step_seconds"] - best[0]["step_seconds"]
+        assert slower >= 0
+        # Differences below a ten-thousandth of the step are left out.
+        assert sum(each["loses_by_seconds"].values()) == pytest.approx(
+            slower, abs=13e-4 * each["step_seconds"]
+        )
+        assert each["reason"]
+    names = ("tensor", "context", "stage", "interleave", "data", "expert", "micro_batch")
+    degrees = [tuple(each["layout"][name] for name in names) for each in best]
+    assert len(set(degrees)) == 8
+
+
+def test_a_table_fits_a_page(here: Callable[..., Any]) -> None:
+    outcome = here(*SMALL, "--explain-memory")
+    assert outcome.status == 0
+    assert max(map(len, outcome.out.splitlines())) <= 110
+    for word in ("this batch can use", "the fastest that fits", "optimizer", "GiB", "time to train", "cost"):
+        assert word in outcome.out, word
+
+
+def test_memory_is_explained_by_stage(here: Callable[..., Any]) -> None:
+    layout = "tensor=2,stage=4,zero=1,micro_batch=1"
+    found = answered(here, *SMALL, "--layout", layout, "--explain-memory")
+    memory = found["memory"]
+    assert memory["stages"][0]["stages"][0] == 0 and memory["stages"][-1]["stages"][1] == 3
+    totals = [sum(stage["parts"].values()) for stage in memory["stages"]]
+    assert (
+        max(totals) == pytest.approx(memory["total_bytes"]) == pytest.approx(found["asked"]["memory_bytes"])
+    )
+    assert memory["device_bytes"] == 80e9
+    assert found["asked"]["layout"]["stage"] == 4
+
+
+def test_calculons_best_layout_stands_beside_ours() -> None:
+    """The finding itself; the full search with it is the slow test below."""
+    assert CALCULON.layout.chips.tolist() == [4096]
+    assert CALCULON.layout.micro_batches.tolist() == [48]
+
+
+@pytest.mark.slow
+def test_the_space_of_gpt3_on_4096_chips_is_searched_whole(here: Callable[..., Any]) -> None:
+    found = answered(here, "plan", "--model", "gpt3-175b", "--chip", "a100_80", "--chips", 4096)
+    assert found["layouts_evaluated"] == found["layouts_in_space"] >= 1_081_872
+    assert found["peer"]["its_step_seconds"] == 5.114
+    assert found["peer"]["here"]["layout"]["stage"] == 16
+    assert found["global_batch"]["sequences"] == 1536
+
+
+@pytest.mark.parametrize("model", ["llama3.1-405b", "kimi-k2"])
+def test_more_chips_than_the_batch_can_use_is_an_answer(here: Callable[..., Any], model: str) -> None:
+    """A batch of 32 sequences cannot use 400,000 chips; what it can is said."""
+    found = answered(
+        here, "plan", "--model", model, "--chip", "trn2", "--chips", 400_000, "--global-batch", 32
+    )
+    chips = found["chips"]
+    assert chips["given"] == 400_000
+    assert 0 < found["best"][0]["chips_used"] <= chips["batch_can_use"] <= 400_000
+    assert chips["used"] + chips["spare"] + chips["idle"] == 400_000
+    assert found["goodput"]["synchronous"]["goodput"] and len(found["goodput"]["asynchronous"]) > 0
+
+
+def test_a_job_file_is_planned_as_it_stands(here: Callable[..., Any], job: Path, tmp_path: Path) -> None:
+    found = answered(here, "plan", job, "--chip", "a100_80", "--chips", 2)
+    assert found["global_batch"]["sequences"] == 2
+    assert found["tokens"]["value"] == 40 * 2 * 32
+
+
+def test_fleets_are_set_side_by_side(here: Callable[..., Any], tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+    arguments = ("plan", "--model", "llama3.1-8b", "--fleet", "p5", "--fleet", "trn2", "--chips", 16)
+    found = answered(here, *arguments, "--html", page)
+    assert [fleet["fleet"] for fleet in found["fleets"]] == ["p5", "trn2"]
+    assert "<svg" in page.read_text()
+
+
+def test_every_null_has_its_reason(here: Callable[..., Any]) -> None:
+    """Under its own path, or in a `reason` that stands beside it."""
+    found = answered(here, "plan", "--model", "llama3.1-8b", "--chip", "mi355x", "--chips", 8)
+    for path in nulls(found):
+        parent: Any = found
+        for part in path.split(".")[:-1]:
+            parent = parent[int(part)] if isinstance(parent, list) else parent[part]
+        explained = path.removesuffix("_interval") in found["unknown"] or any(
+            "reason" in key or key in ("source", "unknown", "basis", "kind") for key in parent
+        )
+        assert explained, path
+
+
+MISTAKES = [
+    (("--model", "gpt3-175", "--chip", "trn2", "--chips", 8), "did you mean 'gpt3-175b'?"),
+    (("--model", "llama3.1-8b", "--chip", "trn22", "--chips", 8), "did you mean 'trn2'?"),
+    (("--model", "llama3.1-8b", "--chip", "trn2", "--chips", 0), "0 chips train nothing"),
+    (("--model", "llama3.1-8b", "--chip", "trn2", "--chips", -4), "-4 chips train nothing"),
+    (("--model", "llama3.1-8b", "--chip", "trn2"), "how many chips?"),
+    (("--model", "llama3.1-8b", "--chips", 8), "give --chip or --fleet"),
+    (("--chip", "trn2", "--chips", 8), "give a job file or --model"),
+    (("--model", "llama3.1-8b", "--fleet", "p55", "--chips", 8), "did you mean 'p5'?"),
+    ((*SMALL[1:], "--global-batch", 0), "a global batch of 0 sequences"),
+    ((*SMALL[1:], "--sequence-length", -1), "sequences of -1 tokens"),
+    ((*SMALL[1:], "--precision", "bf17"), "did you mean 'bf16'?"),
+    ((*SMALL[1:], "--tokens", -3), "-3 tokens to train on"),
+    ((*SMALL[1:], "--tokens", "nan"), "nan tokens to train on"),
+    ((*SMALL[1:], "--objective", "speed"), "no objective 'speed'"),
+    ((*SMALL[1:], "--layout", "tenser=2"), "did you mean 'tensor'?"),
+    ((*SMALL[1:], "--layout", "tensor=3"), "32 heads do not divide by tensor"),
+    ((*SMALL[1:], "--layout", "tensor=16"), "it takes 16 chips of 8"),
+    ((*SMALL[1:], "--layout", "zero=4"), "zero cannot be 4"),
+    ((*SMALL[1:], "--calibration", "nowhere.json"), "nowhere.json"),
+    (("--model", "gpt3-175b", "--chip", "trn2", "--chips", 64, "--sequence-length", 4096), "2048 learned"),
+    (("--model", "llama3.1-8b", "--chip", "xeon_spr", "--chips", 8), "xeon"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
+def test_a_mistake_is_one_line(here: Callable[..., Any], options: tuple[object, ...], message: str) -> None:
+    outcome = here("plan", *options)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith("pippin: ") and len(outcome.err.splitlines()) == 1
+    assert message.lower() in outcome.err.lower()
+
+
+def test_a_fleet_too_small_says_how_much_is_missing_and_what_would_do(here: Callable[..., Any]) -> None:
+    options = ("--chip", "a100_80", "--chips", 16, "--global-batch", 64)
+    outcome = here("plan", "--model", "llama3.1-405b", *options)
+    assert outcome.status == 2 and len(outcome.err.splitlines()) == 1
+    assert "does not fit on 16 a100_80" in outcome.err
+    assert "GiB a chip of 70.0 usable" in outcome.err and "too much" in outcome.err
+    enough = int(outcome.err.split(" chips hold it")[0].rsplit("(", 1)[1].replace(",", ""))
+    assert enough > 16
+    retried = here("plan", "--model", "llama3.1-405b", *options[:3], enough, *options[4:], "--json")
+    assert retried.status == 0, retried.err
+
+
+def test_it_runs_where_jax_cannot_be_imported() -> None:
+    arguments = [str(word) for word in (*SMALL, "--explain-memory", "--json")]
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAX, *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert math.isfinite(json.loads(result.stdout)["best"][0]["step_seconds"])
+
+
+def test_a_shape_that_is_only_planned_is_refused_by_train(
+    here: Callable[..., Any], job: Path, tmp_path: Path
+) -> None:
+    outcome = here("train", job, "--out", tmp_path / "run", "--set", "model.gated_ffn=false")
+    assert outcome.status == 2
+    assert "planned, not trained" in outcome.err.splitlines()[-1]
