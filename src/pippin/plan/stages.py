@@ -56,11 +56,12 @@ def candidate_stages(s: Shapes, lay: Layouts) -> list[Integers]:
     Later stages hold fewer micro-batches and no more layers than the second, so only these can: the first
     (embedding), the second, the first without dense layers before its experts, the last (head).
     """
-    even = np.maximum(s.layers // lay.stage, 1)
     candidates = [np.zeros((), np.int64)]
     if np.any(np.asarray(lay.stage) > 1):
         candidates.append(np.ones((), np.int64))
         if np.any(s.first_dense > 0):
-            candidates.append(-(-s.first_dense // even))
+            most = split_layers(s.layers, lay.stage, lay.interleave).most
+            ends = most * lay.stage == s.layers + 2
+            candidates.append(np.ceil((s.first_dense + ends) / most).astype(np.int64))
         candidates.append(np.asarray(lay.stage) - 1)
     return candidates
