@@ -180,6 +180,14 @@ MISTAKES = [
     ((*SMALL[1:], "--tokens", -3), "-3 tokens to train on"),
     ((*SMALL[1:], "--tokens", "nan"), "nan tokens to train on"),
     ((*SMALL[1:], "--objective", "speed"), "no objective 'speed'"),
+    ((*SMALL[1:], "--max-days", 0.001), "no layout trains in 0.001 days"),
+    ((*SMALL[1:], "--fault-tolerance", "replica"), "did you mean 'replicas'?"),
+    ((*SMALL[1:], "--mtbf-years", 0), "0 years between failures"),
+    ((*SMALL[1:], "--restart-seconds", -1), "-1 s is no time to recover in"),
+    ((*SMALL[1:], "--spare-nodes", -1), "-1 spare nodes"),
+    ((*SMALL[1:], "--learners", 0), "0 learners"),
+    ((*SMALL[1:], "--link-gbit-per-second", 0), "0 bytes a second"),
+    ((*SMALL[1:], "--facility-overhead", 0.5), "at least what its chips do"),
     ((*SMALL[1:], "--layout", "tenser=2"), "did you mean 'tensor'?"),
     ((*SMALL[1:], "--layout", "tensor=3"), "32 heads do not divide by tensor"),
     ((*SMALL[1:], "--layout", "tensor=16"), "it takes 16 chips of 8"),
@@ -225,3 +233,40 @@ def test_a_shape_that_is_only_planned_is_refused_by_train(
     outcome = here("train", job, "--out", tmp_path / "run", "--set", "model.gated_ffn=false")
     assert outcome.status == 2
     assert "planned, not trained" in outcome.err.splitlines()[-1]
+
+
+def test_what_the_user_states_replaces_what_is_assumed(here: Callable[..., Any]) -> None:
+    stated = ("--mtbf-years", 0.5, "--restart-seconds", 60, "--checkpoint-seconds", 5, "--spare-nodes", 2)
+    apart = ("--learners", 2, "--inner-steps", 50, "--wire-bits", 4, "--link-gbit-per-second", 10)
+    found = answered(here, *SMALL, *stated, *apart, "--facility-overhead", 1.3)
+    goodput = found["goodput"]
+    assert goodput["mtbf_chip_years"]["value"] == 0.5
+    assert goodput["recovery_seconds"]["restart"]["value"] == 60
+    assert goodput["recovery_seconds"]["restart"]["why"] == "given by the user"
+    assert goodput["spares"]["nodes"] == 2
+    (learners,) = goodput["asynchronous"]
+    assert (learners["learners"], learners["inner_steps"], learners["wire_bits"]) == (2, 50, 4)
+    assert learners["link_bytes_per_second"] == 1.25e9
+    assert found["energy"]["facility_joules"] == pytest.approx(1.3 * found["energy"]["joules"])
+
+
+def test_replicas_that_go_on_raise_the_goodput(here: Callable[..., Any]) -> None:
+    together = answered(here, *SMALL, "--mtbf-years", 0.01)
+    tolerant = answered(here, *SMALL, "--mtbf-years", 0.01, "--fault-tolerance", "replicas")
+    assert tolerant["goodput"]["mode"] == "replicas"
+    assert tolerant["train_seconds"] < together["train_seconds"]
+
+
+def test_chips_side_by_side(here: Callable[..., Any], tmp_path: Path) -> None:
+    """Two chips by number: each on every price, each with its interval, and a page."""
+    page = tmp_path / "plan.html"
+    chips = ("--chip", "h100_sxm", "--chip", "trn2", "--chips", 16, "--global-batch", 64)
+    found = answered(here, "plan", "--model", "llama3.1-8b", *chips, "--html", page)
+    assert [fleet["chip"] for fleet in found["fleets"]] == ["h100_sxm", "trn2"]
+    assert found["price_kind"] == "capacity block"
+    for fleet in found["fleets"]:
+        assert len(fleet["cost"]) >= 2
+        low, high = fleet["usd_per_million_tokens_interval"]
+        assert low < fleet["usd_per_million_tokens"] < high
+        assert fleet["rests_on"].startswith("calibration of")
+    assert "h100_sxm and trn2" in page.read_text()

@@ -1,4 +1,4 @@
-"""The score that a search makes smallest: failures make fewer chips win, chip time makes them cheaper."""
+"""Weights by which a search makes its objective least: failures make fewer chips win, cost fewer still."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from pippin.errors import PippinError
 from pippin.plan.failures import failure_rate, recovery, replica_goodput, synchronous_goodput
-from pippin.plan.objective import check_objective, score
+from pippin.plan.objective import check_objective, weights
 
 RATE, TIMES = failure_rate("trn2"), recovery()
 CHIPS = np.array([400_000, 100_000, 100_000, 25_000])
@@ -16,7 +16,7 @@ REPLICAS = np.array([2048, 512, 1024, 256])
 
 
 def test_time_is_the_step_over_its_goodput() -> None:
-    got = score("time", SECONDS, CHIPS, REPLICAS, RATE, TIMES)
+    got = SECONDS * weights("time", CHIPS, REPLICAS, RATE, TIMES)
     for index, chips in enumerate(CHIPS):
         share = synchronous_goodput(RATE, TIMES, int(chips)).value
         assert got[index] == pytest.approx(SECONDS[index] / share)
@@ -24,7 +24,7 @@ def test_time_is_the_step_over_its_goodput() -> None:
 
 
 def test_replicas_that_go_on() -> None:
-    got = score("time", SECONDS, CHIPS, REPLICAS, RATE, TIMES, tolerant=True)
+    got = SECONDS * weights("time", CHIPS, REPLICAS, RATE, TIMES, tolerant=True)
     for index, chips in enumerate(CHIPS):
         share = replica_goodput(RATE, TIMES, int(chips), int(REPLICAS[index])).value
         assert got[index] == pytest.approx(SECONDS[index] / share)
@@ -32,15 +32,15 @@ def test_replicas_that_go_on() -> None:
 
 
 def test_cost_and_energy_are_chip_time() -> None:
-    time = score("time", SECONDS, CHIPS, REPLICAS, RATE, TIMES)
+    time = SECONDS * weights("time", CHIPS, REPLICAS, RATE, TIMES)
     for objective in ("cost", "energy"):
-        got = score(check_objective(objective), SECONDS, CHIPS, REPLICAS, RATE, TIMES)
+        got = SECONDS * weights(check_objective(objective), CHIPS, REPLICAS, RATE, TIMES)
         np.testing.assert_allclose(got, time * CHIPS)
         assert got.argmin() == 3
 
 
 def test_a_fleet_that_never_gets_through_is_last() -> None:
-    got = score("time", [1.0, 100.0], [10**9, 1000], [1, 1], RATE, TIMES)
+    got = weights("time", [10**9, 1000], [1, 1], RATE, TIMES)
     assert np.isinf(got[0]) and np.isfinite(got[1])
 
 

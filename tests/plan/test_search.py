@@ -12,6 +12,7 @@ from pippin.models.config import ModelConfig
 from pippin.models.presets import preset
 from pippin.plan import search as searching
 from pippin.plan.calibration import Calibration, shipped_calibration
+from pippin.plan.compare import Wishes
 from pippin.plan.framework import MEGATRON
 from pippin.plan.layout import single
 from pippin.plan.memory import memory
@@ -70,6 +71,25 @@ def test_leaving_degrees_out_early_changes_nothing(monkeypatch: pytest.MonkeyPat
     pruned = search(SMALL, 64)
     assert found(pruned) == found(whole)
     assert pruned.size == whole.size == whole.evaluated > 3 * pruned.evaluated
+
+
+@pytest.mark.parametrize("objective", ["time", "cost"])
+def test_an_objective_is_made_least_also_where_degrees_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    """A chip that fails once a day, so that failures weigh on the choice among 64."""
+    weigh = Wishes(objective=objective, mtbf_years=1 / 365).weigh("h100_sxm")
+    plain = search(SMALL, 64, keep=10**6)
+    whole = search(SMALL, 64, weigh=weigh)
+    weight = weigh(plain.layouts.chips, plain.layouts.data)
+    cost = plain.step_seconds * weight
+    np.testing.assert_allclose(
+        whole.step_seconds * weigh(whole.layouts.chips, whole.layouts.data), np.sort(cost)[: len(whole)]
+    )
+    assert np.any(np.diff(cost) < 0)  # it is another order than that of the steps
+    monkeypatch.setattr(searching, "_WHOLE", 1000)
+    pruned = search(SMALL, 64, weigh=weigh)
+    assert found(pruned) == found(whole) and pruned.evaluated < whole.evaluated
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -27,7 +27,7 @@ class Asked:
 
     job: Path | None = None
     model: str | None = None
-    chip: str | None = None
+    chip_ids: list[str] = field(default_factory=list)
     fleets: list[str] = field(default_factory=list)
     chips: int | None = None
     tokens: float | None = None
@@ -58,8 +58,8 @@ def run(asked: Asked) -> None:
     )
     calibration = read_calibration(asked.calibration) if asked.calibration else shipped_calibration()
     catalog = load_catalog(asked.catalog)
-    names: list[str | None] = list(asked.fleets) or [None]
-    found = [find_fleet(catalog, asked.chip, name, asked.chips) for name in names]
+    names = [*((chip, None) for chip in asked.chip_ids), *((None, name) for name in asked.fleets)]
+    found = [find_fleet(catalog, chip, name, asked.chips) for chip, name in names or [(None, None)]]
     if len(found) > 1 or asked.html:
         _side_by_side(asked, request, found, calibration)
         return
@@ -112,7 +112,8 @@ def _side_by_side(
         def plan(fleet: Fleet, chips: int) -> FleetPlan:
             task = request.task(fleet, calibration)
             rated = Rated.of(fleet.chip, request.precision)
-            finder = Finder(task, rated, chips, progress=display.progress)
+            weigh = asked.wishes.weigh(fleet.chip.chip_id)
+            finder = Finder(task, rated, chips, weigh=weigh, progress=display.progress)
             job = Job(request.parameters, request.global_batch, request.budget)
             basis = rests_on(calibration, task)
             return plan_fleet(fleet, chips, job, finder, asked.wishes, rests_on=basis)

@@ -31,7 +31,10 @@ def plan(
     model: Annotated[
         str | None, typer.Option(help="A model by name instead of a job.", autocompletion=_models)
     ] = None,
-    chip: Annotated[str | None, typer.Option(help="Any number of this chip.", autocompletion=_chips)] = None,
+    chip: Annotated[
+        list[str] | None,
+        typer.Option(help="Any number of this chip; several are set side by side.", autocompletion=_chips),
+    ] = None,
     fleet: Annotated[
         list[str] | None,
         typer.Option(help="A fleet of the catalog; several are set side by side.", autocompletion=_fleets),
@@ -43,6 +46,26 @@ def plan(
     precision: Annotated[str, typer.Option(help="bf16, fp8, fp4 or int8.")] = "bf16",
     objective: Annotated[str, typer.Option(help="time, cost or energy.")] = "time",
     max_days: Annotated[float | None, typer.Option(help="Train within so many days.")] = None,
+    fault_tolerance: Annotated[
+        str, typer.Option(help="What a failure stops: the whole job (synchronous), or a replica (replicas).")
+    ] = "synchronous",
+    mtbf_years: Annotated[
+        float | None, typer.Option(help="Years between failures of one chip, instead of the published range.")
+    ] = None,
+    restart_seconds: Annotated[float | None, typer.Option(help="From a failure to the next step.")] = None,
+    checkpoint_seconds: Annotated[float | None, typer.Option(help="Stall of a checkpoint.")] = None,
+    spare_nodes: Annotated[int | None, typer.Option(help="Hot spare hosts; by default enough.")] = None,
+    learners: Annotated[
+        list[int] | None, typer.Option(help="Learners that train apart; repeatable, by default 8 and 64.")
+    ] = None,
+    inner_steps: Annotated[int, typer.Option(help="Steps of a learner between two exchanges.")] = 100,
+    wire_bits: Annotated[int, typer.Option(help="Bits a parameter in an exchange.")] = 8,
+    link_gbit_per_second: Annotated[
+        float | None, typer.Option(help="Link of a whole learner, instead of the fleet's own network.")
+    ] = None,
+    facility_overhead: Annotated[
+        float | None, typer.Option(help="Energy of the facility over that of its chips (PUE and hosts).")
+    ] = None,
     layout: Annotated[
         str | None, typer.Option(metavar="TENSOR=8,...", help="Evaluate this layout beside the best.")
     ] = None,
@@ -63,13 +86,28 @@ def plan(
 ) -> None:
     """Find the best layouts of a job on a fleet: step, memory, goodput, time, cost, energy."""
     from pippin.cli.plan import Asked, run
-    from pippin.plan.compare import Wishes
+    from pippin.plan.compare import LEARNERS, Wishes, check_mode
+    from pippin.plan.failures import recovery
 
+    wishes = Wishes(
+        objective=objective,
+        mode=check_mode(fault_tolerance),
+        max_days=max_days,
+        mtbf_years=mtbf_years,
+        times=recovery().given(
+            restart=restart_seconds, checkpoint=checkpoint_seconds, spare_nodes=spare_nodes
+        ),
+        facility_overhead=facility_overhead,
+        inner_steps=inner_steps,
+        wire_bits=wire_bits,
+        link_gbit_per_second=link_gbit_per_second,
+        learners=tuple(learners or LEARNERS),
+    )
     run(
         Asked(
             job=job,
             model=model,
-            chip=chip,
+            chip_ids=chip or [],
             fleets=fleet or [],
             chips=chips,
             tokens=tokens,
@@ -84,6 +122,6 @@ def plan(
             explain_memory=explain_memory,
             html=html,
             as_json=as_json,
-            wishes=Wishes(objective=objective, max_days=max_days),
+            wishes=wishes,
         )
     )

@@ -14,10 +14,10 @@ from pippin.plan.fleets import FleetPlan
 from pippin.plan.layout import Layouts
 from pippin.plan.peers import PeerFinding, peer_of
 from pippin.plan.prospect import Step
-from pippin.plan.ranked import RankedLayout, Rated, mfu_basis, rank
+from pippin.plan.ranked import RankedLayout, Rated, rank
 from pippin.plan.request import Request
 from pippin.plan.scaling import Job
-from pippin.plan.search import Progress, Ranking, Task, search
+from pippin.plan.search import Progress, Ranking, Task, Weigh, search
 
 _MOST_CHIPS_TRIED = 1 << 20
 
@@ -75,9 +75,11 @@ def answer(
         PippinError: nothing fits: how much is missing, and what would make it fit; see `plan_fleet` too.
     """
     task = request.task(fleet, calibration)
-    finder = Finder(task, Rated.of(fleet.chip, request.precision), chips, lean, progress)
+    wishes = wishes or Wishes()
+    rated = Rated.of(fleet.chip, request.precision)
+    finder = Finder(task, rated, chips, lean, wishes.weigh(fleet.chip.chip_id), progress)
     job = Job(request.parameters, request.global_batch, request.budget)
-    plan = plan_fleet(fleet, chips, job, finder, wishes or Wishes(), rests_on=rests_on(calibration, task))
+    plan = plan_fleet(fleet, chips, job, finder, wishes, rests_on=rests_on(calibration, task))
     ranking = finder.ranking(plan.chosen.chips, lean=lean)
     whole = finder.ranking(chips, lean=lean)
     found = peer_of(request.model, fleet.chip.chip_id, chips, request.global_batch)
@@ -108,16 +110,25 @@ class Finder:
     """The best layout on at most so many chips: the whole space for the fleet, lean ones for other sizes."""
 
     def __init__(
-        self, task: Task, rated: Rated, chips: int, lean: bool = False, progress: Progress | None = None
+        self,
+        task: Task,
+        rated: Rated,
+        chips: int,
+        lean: bool = False,
+        weigh: Weigh | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        self.task, self.rated, self.chips, self.lean, self._progress = task, rated, chips, lean, progress
+        self.task, self.rated, self.chips, self.lean = task, rated, chips, lean
+        self._weigh, self._progress = weigh, progress
         self._rankings: dict[tuple[int, bool], Ranking] = {}
 
     def ranking(self, chips: int, *, lean: bool) -> Ranking:
         """The search on so many chips, made once."""
         if (chips, lean) not in self._rankings:
             progress = None if lean else self._progress
-            self._rankings[chips, lean] = search(self.task, chips, lean=lean, progress=progress)
+            self._rankings[chips, lean] = search(
+                self.task, chips, lean=lean, weigh=self._weigh, progress=progress
+            )
         return self._rankings[chips, lean]
 
     def __call__(self, chips: int) -> Found | None:
@@ -128,7 +139,8 @@ class Finder:
             return None
         best = rank(self.task, ranking.layouts.take([0]), self.rated)[0]
         step = Step(best.chips, best.replicas, best.tokens, best.step)
-        return Found(step, best.words, best.memory_bytes, best.mfu, mfu_basis(self.task, self.rated))
+        basis = self.rated.basis if best.mfu is None else f"of {self.rated.basis}; of the chips at work"
+        return Found(step, best.words, best.memory_bytes, best.mfu, basis)
 
 
 def does_not_fit(task: Task, ranking: Ranking, chips: int) -> PippinError:

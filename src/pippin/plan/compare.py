@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from pippin.catalog import Fleet
-from pippin.errors import PippinError
+from pippin.errors import PippinError, nearest
 from pippin.plan.asynchronous import INNER_STEPS, WIRE_BITS, Exchange
 from pippin.plan.estimate import Estimate
 from pippin.plan.failures import Recovery, failure_rate, recovery
 from pippin.plan.fleet import site_of
 from pippin.plan.fleets import FleetPlan
+from pippin.plan.layout import Floats, Integers
+from pippin.plan.objective import check_objective, weights
 from pippin.plan.prospect import Mode, Site, Step
 from pippin.plan.scaling import Job, ScalePoint, choose, ladder, scale_point
 
@@ -51,6 +54,34 @@ class Wishes:
     wire_bits: int = WIRE_BITS
     link_gbit_per_second: float | None = None
     sizes: int = 6  # halvings of the fleet that are tried besides the whole
+
+    def weigh(self, chip_id: str) -> Callable[[Integers, Integers], Floats]:
+        """What a second of step costs by these wishes, for chips and data ranks of many layouts.
+
+        Raises:
+            PippinError: no such objective.
+        """
+        objective, rate = check_objective(self.objective), failure_rate(chip_id, self.mtbf_years)
+        tolerant = self.mode == "replicas"
+
+        def weigh(chips: Integers, replicas: Integers) -> Floats:
+            return weights(objective, chips, replicas, rate, self.times, tolerant=tolerant)
+
+        return weigh
+
+
+def check_mode(name: str) -> Mode:
+    """How failures are borne, by name.
+
+    Raises:
+        PippinError: no such way; the nearest is named.
+    """
+    for known in get_args(Mode):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    close = nearest(name, get_args(Mode))
+    fix = f"did you mean '{close}'?" if close else "synchronous or replicas"
+    raise PippinError(f"no fault tolerance '{name}'", where="--fault-tolerance", fix=fix)
 
 
 def plan_fleet(

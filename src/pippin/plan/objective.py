@@ -31,9 +31,8 @@ def check_objective(name: str) -> Objective:
     )
 
 
-def score(
+def weights(
     objective: Objective,
-    step_seconds: Any,
     chips: Any,
     replicas: Any,
     rate: FailureRate,
@@ -41,14 +40,14 @@ def score(
     *,
     tolerant: bool = False,
 ) -> Floats:
-    """What to make smallest, for N layouts of one batch.
+    """What a second of step costs, for N layouts of one batch: a search makes `step_seconds * weights` least.
 
-    Seconds of wall time for a step of lasting work (time), or those of all chips together (cost, energy: on
-    one kind of chip dollars and joules are both proportional to chip-seconds, spares aside).
+    Seconds of wall time with failures counted (time), or those of all chips together (cost, energy: on one
+    kind of chip dollars and joules are both proportional to chip-seconds, spares aside). Infinite where
+    nothing gets through.
 
     Args:
         objective: what counts.
-        step_seconds: of each layout, without failures.
         chips: that each uses.
         replicas: data-parallel replicas of each; they matter if `tolerant`.
         rate: failures of the chip, at its middle value.
@@ -64,5 +63,5 @@ def score(
         whole = goodput.synchronous_efficiency(mtbf, times.restart.value, times.checkpoint.value)
         share = whole[places]
     with np.errstate(divide="ignore"):
-        seconds = np.asarray(step_seconds, float) / share
+        seconds = 1 / share
     return np.asarray(seconds if objective == "time" else seconds * chips)

@@ -25,6 +25,8 @@ _CHUNK = 4096  # degrees at a time: arrays of 32 KiB, so that the dozens of them
 _WHOLE = 2_500_000
 
 Progress = Callable[[int, int], None]  # layouts done, layouts in all
+# From chips and data ranks to what a second of step costs (see `objective`).
+Weigh = Callable[[Integers, Integers], Floats]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a search found: for each degrees that fit, the fastest choice, fastest first.
+    """What a search found: for each degrees that fit, the fastest choice; the best first.
 
     Of a space of `size` layouts, `evaluated` had step time and memory computed, those that do not fit too;
     the others cannot be among the best (see `search`). `smallest_bytes` is the least memory that any of them
@@ -72,7 +74,13 @@ class Ranking:
 
 
 def search(
-    task: Task, chips: int, *, lean: bool = False, keep: int = 64, progress: Progress | None = None
+    task: Task,
+    chips: int,
+    *,
+    lean: bool = False,
+    keep: int = 64,
+    weigh: Weigh | None = None,
+    progress: Progress | None = None,
 ) -> Ranking:
     """Evaluates every layout on at most `chips` chips and ranks the degrees by their fastest choice.
 
@@ -81,6 +89,7 @@ def search(
         chips: of the fleet.
         lean: leave out choices that seldom win.
         keep: how many of the ranked are kept.
+        weigh: what a second of step costs; by default all seconds are alike and the fastest step is best.
         progress: told after each chunk.
     """
     begun = time.perf_counter()
@@ -89,11 +98,11 @@ def search(
     )
     size, looked_at = space.size(), 0
     if size > _WHOLE:
-        whole, kept = space, _promising(task, space, keep)
+        whole, kept = space, _promising(task, space, keep, weigh)
         space = whole.take(kept)
         looked_at = whole.bounded() - space.bounded()
     total = space.size() + looked_at
-    best = _Best(space, size)
+    best = _Best(space, size, weigh)
     best.evaluated = looked_at
     sweep = _Sweep(task, space, best)
     for rows, choices, zero in space.groups():
@@ -104,29 +113,31 @@ def search(
     return best.ranking(keep, begun)
 
 
-def _promising(task: Task, space: Space, keep: int) -> Integers:
+def _promising(task: Task, space: Space, keep: int, weigh: Weigh | None) -> Integers:
     """Degrees that can be among the `keep` best, in order, with none left out that can.
 
-    A step is no faster under any choice than under `Space.bound`, so degrees whose bound is above the time
-    of `keep` others that fit are out. Degrees that cannot be bounded from above for want of memory stay.
+    A step is no faster under any choice than under `Space.bound`, and weighs the same, so degrees whose bound
+    is above what `keep` others that fit come to are out. Degrees that cannot be bounded from above for want
+    of memory stay.
     """
-    best = _Best(space, 0)
+    best = _Best(space, 0, weigh)
     sweep = _Sweep(task, space, best)
     bound = np.full(len(space), np.inf)
     for start in range(0, len(space), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(space)))
         sweep.chunk(rows, [space.bound()], (0, 1, 3), bound)
-    fitting = np.sort(best.seconds[np.isfinite(best.seconds)])
+    fitting = np.sort((best.seconds * best.weight)[np.isfinite(best.seconds)])
     if len(fitting) < keep:
         return np.arange(len(space))
-    return np.flatnonzero(bound <= fitting[keep - 1])
+    return np.flatnonzero(bound * best.weight <= fitting[keep - 1])
 
 
 class _Best:
     """The fastest fitting choice of every degrees so far."""
 
-    def __init__(self, space: Space, size: int) -> None:
+    def __init__(self, space: Space, size: int, weigh: Weigh | None) -> None:
         self.space, self.size = space, size
+        self.weight = weigh(space.chips, space.degrees["data"]) if weigh else np.ones(len(space))
         self.seconds = np.full(len(space), np.inf)
         self.bytes = np.full(len(space), np.inf)
         self.choice = np.zeros(len(space), np.int64)
@@ -161,7 +172,9 @@ class _Best:
         return Layouts(**columns, zero=zero)
 
     def ranking(self, keep: int, begun: float) -> Ranking:
-        order = np.lexsort((self.bytes, self.seconds))[: min(keep, int(np.isfinite(self.seconds).sum()))]
+        fits = np.isfinite(self.seconds)
+        cost = np.where(fits, self.seconds * self.weight, np.inf)
+        order = np.lexsort((self.bytes, self.seconds, cost, ~fits))[: min(keep, int(fits.sum()))]
         _, row, choice, zero = self.least
         smallest = self.layouts(*(np.array([x]) for x in (row, choice, zero))) if self.choices else None
         found = self.layouts(order, self.choice[order], self.zero[order])
@@ -173,7 +186,7 @@ class _Best:
             self.evaluated,
             self.fitting,
             time.perf_counter() - begun,
-            int(self.space.chips[np.isfinite(self.seconds)].max(initial=0)),
+            int(self.space.chips[fits].max(initial=0)),
             self.least[0],
             smallest if smallest is not None else found,
         )
