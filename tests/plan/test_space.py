@@ -33,7 +33,7 @@ def every(space: Space) -> list[tuple[object, ...]]:
 
 @given(st.integers(1, 5000))
 def test_divisors_divide_and_none_is_missing(number: int) -> None:
-    assert divisors(number) == [d for d in range(1, number + 1) if number % d == 0]
+    assert list(divisors(number)) == [d for d in range(1, number + 1) if number % d == 0]
 
 
 @settings(max_examples=20, deadline=None)

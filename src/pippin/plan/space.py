@@ -7,8 +7,9 @@ ranks, ZeRO needs data or context ranks, and fused attention is never worth reco
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -116,10 +117,11 @@ class Space:
         )
 
 
-def divisors(number: int) -> list[int]:
+@cache
+def divisors(number: int) -> tuple[int, ...]:
     """All divisors, ascending."""
     small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
-    return sorted({*small, *(number // d for d in small)})
+    return tuple(sorted({*small, *(number // d for d in small)}))
 
 
 def enumerate_space(
@@ -147,8 +149,8 @@ def enumerate_space(
     ):
         model = tensor * context * stage
         for data in _datas(global_batch, chips // model)[-1 if lean else 0 :]:
-            micro, virtual = divisors(global_batch // data), _virtual(layers, stage)
-            expert = _experts(config, data * context * tensor)
+            micro: Sequence[int] = divisors(global_batch // data)
+            virtual, expert = _virtual(layers, stage), _experts(config, data * context * tensor)
             if lean:
                 micro, virtual, expert = micro[:3], [*virtual[:2], *virtual[2:][-1:]], expert[-3:]
             grid = np.meshgrid(virtual, expert, micro, indexing="ij")
