@@ -27,6 +27,36 @@ SMALL = {
 }
 
 
+# What each structure changes of the small decoder.
+STRUCTURES: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "qk-norm": {"qk_norm": True},
+    "stretched": {
+        "rope_scaling": {
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position": 32,
+        }
+    },
+    "reuse": {"num_layers": 5, "kv_reuse_layers": 2, "qk_norm": True},
+    "dropless": {"moe": {"num_experts": 5, "top_k": 2, "ffn_dim": 12}},
+    "capacity": {"moe": {"num_experts": 5, "top_k": 2, "ffn_dim": 12, "capacity_factor": 2.5}},
+}
+
+
+@pytest.fixture
+def structures() -> dict[str, dict[str, Any]]:
+    """By name, the changes to the small decoder that make each structure the trainer trains."""
+    return STRUCTURES
+
+
+@pytest.fixture(params=STRUCTURES.values(), ids=STRUCTURES)
+def structure(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The changes of one of them; a test that asks for it runs once for each."""
+    return dict(request.param)
+
+
 @pytest.fixture
 def small_config() -> Callable[..., ModelConfig]:
     """A small decoder in which no two sizes agree by accident; keyword arguments change it."""

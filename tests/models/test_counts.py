@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pippin.models.config import ModelConfig
+from pippin.errors import PippinError
+from pippin.models.config import ModelConfig, MoEConfig
 from pippin.models.counts import (
     forward_flops,
+    num_active_parameters,
     num_embedding_parameters,
     num_parameters,
     training_flops_per_token,
 )
 from pippin.models.parameters import initial_parameters
-from pippin.models.presets import PRESETS
+from pippin.models.presets import PRESETS, preset
 
 WIDE = ModelConfig(
     vocab_size=100, d_model=8, num_layers=3, num_heads=4, num_kv_heads=2, ffn_dim=10, tie_embeddings=True
@@ -77,6 +79,60 @@ def test_forward_flops_by_hand() -> None:
     assert forward_flops(WIDE, 5, causal=False) == 2 * (3 * (5 * 432 + 400) + 5 * 800) == 23_360
     # DEEP over 3 tokens: 192 + 90 = 282 entries; 6 pairs x 3 heads x 4 wide x 2 = 144; head 6 x 7 = 42.
     assert forward_flops(DEEP, 3) == 2 * (2 * (3 * 282 + 144) + 3 * 42) == 4_212
+
+
+def test_experts_by_hand() -> None:
+    # WIDE with 5 experts of 3, two a token: router 8 x 5 = 40, an expert 3 x 8 x 3 = 72; a layer has
+    # 192 + 16 + 40 + 5 x 72 = 608 instead of 448, of which a token meets 192 + 16 + 40 + 2 x 72 = 392.
+    moe = WIDE.model_copy(update={"moe": MoEConfig(num_experts=5, top_k=2, ffn_dim=3)})
+    assert num_parameters(moe) == 3 * 608 + 800 + 8
+    assert num_active_parameters(moe) == 3 * 392 + 800 + 8
+    # Products a token meets in a layer: 192 + 40 + 144 = 376; the rest as for the dense shape above.
+    assert forward_flops(moe, 5) == 2 * (3 * (5 * 376 + 240) + 5 * 800)
+    assert num_active_parameters(WIDE) == num_parameters(WIDE)
+
+
+def test_reused_keys_by_hand() -> None:
+    # WIDE with norms of queries and keys, 2 wide each; of its three layers the last has no keys and values:
+    # 2 x (448 + 2 + 2) + (448 - 2 x 32 + 2) = 1290.
+    reuse = WIDE.model_copy(update={"kv_reuse_layers": 1, "qk_norm": True})
+    assert num_parameters(reuse) == 1290 + 800 + 8
+    assert forward_flops(WIDE, 5) - forward_flops(reuse, 5) == 2 * 5 * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "active"),
+    [
+        # arXiv 2401.04088, section 1, rounds to 47 B and 13 B; Mistral's announcement: 46.7 B and 12.9 B.
+        ("mixtral-8x7b", 46.7e9, 12.9e9),
+        # arXiv 2505.09388, table 2: 30.5 B and 3.3 B.
+        ("qwen3-30b-a3b", 30.5e9, 3.3e9),
+    ],
+)
+def test_mixtures_have_the_published_totals(name: str, total: float, active: float) -> None:
+    config = ModelConfig(**preset(name))
+    assert num_parameters(config) == pytest.approx(total, abs=0.05e9)
+    assert num_active_parameters(config) == pytest.approx(active, abs=0.06e9)
+
+
+def test_our_other_structures_cost_what_the_dense_shapes_do() -> None:
+    def shape(name: str) -> ModelConfig:
+        return ModelConfig(**{"vocab_size": 8192} | preset(name))
+
+    for mixture, dense in [("pippin-moe-12m", "pippin-5m"), ("pippin-moe-640m", "pippin-125m")]:
+        flops = training_flops_per_token(shape(mixture), 512)
+        assert flops == pytest.approx(training_flops_per_token(shape(dense), 512), rel=0.01)
+    small, whole = shape("pippin-apple-60m"), shape("apple-on-device-3b")
+    assert num_parameters(whole) / num_parameters(small) == pytest.approx(50, rel=0.05)
+    for config in (small, whole):
+        assert 8 * config.kv_reuse_layers == 3 * config.num_layers
+        assert config.num_heads == 8 * config.num_kv_heads
+
+
+def test_a_shape_that_is_only_planned_is_not_counted_here() -> None:
+    for count in (num_parameters, num_active_parameters, lambda c: forward_flops(c, 8)):
+        with pytest.raises(PippinError, match="planned, not trained"):
+            count(ModelConfig(**preset("deepseek-v3")))
 
 
 def test_training_is_three_forward_passes_a_token() -> None:

@@ -33,8 +33,10 @@ def test_equals_the_decoder_at_each_position(
     random_parameters: Callable[[ModelConfig], dict[str, Any]],
     score: Callable[..., Any],
     decode: Callable[..., np.ndarray],
+    structure: dict[str, Any],
 ) -> None:
-    config = small_config(tie_embeddings=False)
+    """At a capacity that drops nothing; a token alone never exceeds any."""
+    config = small_config(tie_embeddings=False, **structure)
     parameters = random_parameters(config)
     tokens = np.random.default_rng(3).integers(0, config.vocab_size, 11)
     expected = np.asarray(score(parameters, tokens[None], config)[0])
@@ -92,3 +94,8 @@ def test_cache_keeps_its_type_and_shape(
     assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(
         lambda a: (a.shape, a.dtype), cache
     )
+
+
+def test_only_layers_with_keys_of_their_own_are_cached(small_config: Callable[..., ModelConfig]) -> None:
+    cache = empty_cache(small_config(num_layers=8, kv_reuse_layers=3), 6, jnp.float32)
+    assert {array.shape for array in cache.values()} == {(5, 1, 6, 2, 8)}

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pippin.models.config import ModelConfig
+from pippin.models.attention import masked_attention
+from pippin.models.config import ModelConfig, RopeScaling
 from pippin.models.decoder import head_matrix, logits, rms_norm, rotary_angles, rotate
 
 THETA, WIDTH = 500.0, 8
@@ -28,6 +29,18 @@ def test_rotary_angles_by_hand() -> None:
     # Pair i turns by position x theta^(-2 i / D): at place 3, 3 x (1, 500^-1/4, 500^-1/2, 500^-3/4).
     angles = 3 * np.array([1, 0.2114743, 0.0447214, 0.0094574])
     cosine, sine = rotary_angles(jnp.array([3]), WIDTH, THETA)
+    np.testing.assert_allclose(cosine[0], np.cos(angles), atol=1e-6)
+    np.testing.assert_allclose(sine[0], np.sin(angles), atol=1e-6)
+
+
+def test_stretched_wavelengths_by_hand() -> None:
+    """Pairs turn 3 x (1, 500^-1/4, 500^-1/2, 500^-3/4) at place 3; in 32 places the first turns 5.1 times and
+    stays, the second 1.077 times, of which 0.0257 of the way from 1 to 4, the others less than once."""
+    scaling = RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position=32)
+    kept = (32 * 0.2114743 / (2 * np.pi) - 1) / 3
+    angles = 3 * np.array([1, 0.2114743 * (kept + (1 - kept) / 8), 0.0447214 / 8, 0.0094574 / 8])
+    cosine, sine = rotary_angles(jnp.array([3]), WIDTH, THETA, scaling)
+    assert kept == pytest.approx(0.0257, abs=1e-4)
     np.testing.assert_allclose(cosine[0], np.cos(angles), atol=1e-6)
     np.testing.assert_allclose(sine[0], np.sin(angles), atol=1e-6)
 
@@ -97,13 +110,16 @@ def test_head_is_the_embedding_only_where_tied(
     np.testing.assert_allclose(logits(parameters, hidden), hidden @ matrix.T, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["dense", "reuse", "dropless"])
 def test_scanned_and_unrolled_layers_agree(
     small_config: Callable[..., ModelConfig],
     random_parameters: Callable[[ModelConfig], dict[str, Any]],
     score: Callable[..., Any],
+    structures: dict[str, dict[str, Any]],
+    name: str,
 ) -> None:
     """In logits and gradients; the layers' parameters differ, so that their order counts."""
-    config = small_config()
+    config = small_config(**structures[name])
     parameters = random_parameters(config)
     tokens = np.random.default_rng(1).integers(0, config.vocab_size, (2, 9))
 
@@ -132,3 +148,47 @@ def test_bfloat16_is_close_to_float32(
     assert wide.dtype == narrow.dtype == jnp.float32
     error = float(jnp.linalg.norm(narrow - wide) / jnp.linalg.norm(wide))
     assert 1e-4 < error < 0.03  # above zero: it was computed in the narrow type
+
+
+def test_reused_keys_and_values_are_those_of_the_last_layer_that_has_them(
+    small_config: Callable[..., ModelConfig],
+    random_parameters: Callable[[ModelConfig], dict[str, Any]],
+    score: Callable[..., Any],
+) -> None:
+    """Each layer written out, with a cache of one layer handed on."""
+    config = small_config(num_layers=4, kv_reuse_layers=2, qk_norm=True)
+    parameters = random_parameters(config)
+    tokens = np.random.default_rng(1).integers(0, config.vocab_size, (2, 9))
+    angles = rotary_angles(jnp.arange(9, dtype=jnp.int32), config.head_dim, config.rope_theta)
+    mask = jnp.tril(jnp.ones((9, 9), bool))[None]
+
+    def by_hand(parameters: Any) -> Any:
+        x, held = parameters["embedding"][tokens], None
+        for stack, index in [("layers", 0), ("layers", 1), ("reuse_layers", 0), ("reuse_layers", 1)]:
+            layer = {name: array[index] for name, array in parameters[stack].items()}
+            h = rms_norm(x, layer["attention_norm"], config.norm_epsilon)
+
+            def turned(name: str, layer: Any = layer, h: Any = h) -> Any:
+                heads = rms_norm(
+                    jnp.einsum("bse,ehd->bshd", h, layer[name]), layer[f"{name}_norm"], config.norm_epsilon
+                )
+                return rotate(heads, angles)
+
+            if stack == "layers":
+                held = turned("key"), jnp.einsum("bse,ehd->bshd", h, layer["value"])
+            mixed = masked_attention(turned("query"), *held, mask)
+            x = x + jnp.einsum("bshd,hde->bse", mixed, layer["output"])
+            h = rms_norm(x, layer["ffn_norm"], config.norm_epsilon)
+            x = x + (jax.nn.silu(h @ layer["gate"]) * (h @ layer["up"])) @ layer["down"]
+        return logits(parameters, rms_norm(x, parameters["final_norm"], config.norm_epsilon))
+
+    def both(run: Any) -> Any:
+        def loss(parameters: Any) -> Any:
+            scores = run(parameters)
+            return jnp.mean(jax.nn.logsumexp(scores, axis=-1)), scores
+
+        return jax.jit(jax.grad(loss, has_aux=True))(parameters)
+
+    ours = both(lambda parameters: score(parameters, tokens, config))
+    for got, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(both(by_hand)), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)

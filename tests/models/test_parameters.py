@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from pippin.errors import PippinError
 from pippin.models import parameters as parameters_module
-from pippin.models.config import ModelConfig
+from pippin.models.config import ModelConfig, MoEConfig
 from pippin.models.parameters import ParameterSpec, flat_specs, initial_parameters, parameter_specs
 
 AXIS_SIZES = {
@@ -19,7 +20,6 @@ AXIS_SIZES = {
     "kv_heads": "num_kv_heads",
     "head": "head_dim",
     "ffn": "ffn_dim",
-    "layer": "num_layers",
 }
 
 
@@ -37,9 +37,23 @@ def large_config(small_config: Callable[..., ModelConfig]) -> ModelConfig:
     return small_config(d_model=96, ffn_dim=160, num_layers=3, vocab_size=301, tie_embeddings=False)
 
 
+def axis_size(config: ModelConfig, path: str, axis: str) -> int:
+    """What a dimension of that name holds."""
+    if axis == "layer":
+        reuse = config.kv_reuse_layers
+        return reuse if path.startswith("reuse_layers.") else config.num_layers - reuse
+    if axis in ("expert", "router", "expert_ffn"):
+        assert config.moe is not None
+        return config.moe.ffn_dim if axis == "expert_ffn" else config.moe.num_experts
+    size: int = getattr(config, AXIS_SIZES[axis])
+    return size
+
+
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-def test_arrays_follow_their_specs(small_config: Callable[..., ModelConfig], tied: bool) -> None:
-    config = small_config(tie_embeddings=tied)
+def test_arrays_follow_their_specs(
+    small_config: Callable[..., ModelConfig], structure: dict[str, Any], tied: bool
+) -> None:
+    config = small_config(tie_embeddings=tied, **structure)
     made = initial_parameters(config, seed=0)
     specs = parameter_specs(config)
     is_spec = lambda node: isinstance(node, ParameterSpec)  # noqa: E731
@@ -56,13 +70,15 @@ def test_flat_specs_are_sorted(small_config: Callable[..., ModelConfig]) -> None
     assert paths == sorted(paths) and "layers.query" in paths
 
 
-def test_each_dimension_has_an_axis_name_with_its_size(small_config: Callable[..., ModelConfig]) -> None:
-    config = small_config(tie_embeddings=False)
+def test_each_dimension_has_an_axis_name_with_its_size(
+    small_config: Callable[..., ModelConfig], structure: dict[str, Any]
+) -> None:
+    config = small_config(tie_embeddings=False, **structure)
     for path, spec in flat_specs(config).items():
         assert len(spec.axes) == len(spec.shape), path
         assert len(set(spec.axes)) == len(spec.axes), path
-        assert spec.shape == tuple(getattr(config, AXIS_SIZES[axis]) for axis in spec.axes), path
-        assert path.startswith("layers.") == (spec.axes[0] == "layer"), path
+        assert spec.shape == tuple(axis_size(config, path, axis) for axis in spec.axes), path
+        assert ("layers." in path) == (spec.axes[0] == "layer"), path
 
 
 def test_same_seed_makes_the_same_bits(small_config: Callable[..., ModelConfig]) -> None:
@@ -128,3 +144,28 @@ def test_deviations_are_those_documented(large_config: ModelConfig) -> None:
         assert values.mean() == pytest.approx(0, abs=3 * std / values.size**0.5), path
     assert set(made) == {"layers.attention_norm", "layers.ffn_norm", "final_norm"}
     assert all(np.all(array == 1) for array in made.values())
+
+
+def test_layers_that_reuse_keys_have_none(small_config: Callable[..., ModelConfig]) -> None:
+    specs = parameter_specs(small_config(num_layers=5, kv_reuse_layers=2, qk_norm=True))
+    assert specs["layers"].keys() - specs["reuse_layers"].keys() == {"key", "value", "key_norm"}
+
+
+def test_experts_start_like_the_feed_forward_part_they_replace(large_config: ModelConfig) -> None:
+    config = large_config.model_copy(update={"moe": MoEConfig(num_experts=7, top_k=2, ffn_dim=64)})
+    layers = initial_parameters(config, seed=0)["layers"]
+    assert not {"gate", "up", "down"} & layers.keys()
+    for name, fan_in, scale in [
+        ("router", 96, 1.0),
+        ("expert_gate", 96, 1.0),
+        ("expert_up", 96, 1.0),
+        ("expert_down", 64, (2 * 3) ** -0.5),
+    ]:
+        std = scale * fan_in**-0.5
+        values = layers[name]
+        assert values.std() == pytest.approx(std, abs=3 * std / (2 * values.size) ** 0.5), name
+
+
+def test_a_shape_that_is_only_planned_has_no_parameters(small_config: Callable[..., ModelConfig]) -> None:
+    with pytest.raises(PippinError, match="sliding-window attention is planned, not trained"):
+        parameter_specs(small_config(sliding_window=8))

@@ -1,4 +1,4 @@
-"""The decoder against transformers' Llama, in float32: the same parameters, logits and gradients."""
+"""The decoder against transformers' models, in float32: the same parameters, logits and gradients."""
 
 from __future__ import annotations
 
@@ -25,12 +25,31 @@ LAYER_NAMES = {
     "key": "self_attn.k_proj",
     "value": "self_attn.v_proj",
     "output": "self_attn.o_proj",
+    "query_norm": "self_attn.q_norm",
+    "key_norm": "self_attn.k_norm",
     "ffn_norm": "post_attention_layernorm",
     "gate": "mlp.gate_proj",
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
+    "router": "mlp.gate",
 }
 TOP_NAMES = {"embedding": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"}
+EXPERTS = {"expert_gate", "expert_up", "expert_down"}  # two arrays there: gate and up are one
+
+# All three regions of the stretch: at theta 500 and 8 elements a head, the pairs turn 5.1, 1.1, 0.2 and 0.05
+# times in 32 places.
+SCALING = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position": 32}
+MOE = {"num_experts": 5, "top_k": 2, "ffn_dim": 12}
+# The family of transformers, and how its shape differs from the small decoder's.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama-tied": ("Llama", {}),
+    "llama3.1": ("Llama", {"tie_embeddings": False, "num_kv_heads": 1, "rope_scaling": SCALING}),
+    "qwen3": ("Qwen3", {"qk_norm": True, "norm_epsilon": 1e-6}),
+    "qwen3-moe": ("Qwen3Moe", {"qk_norm": True, "tie_embeddings": False, "moe": MOE}),
+    "qwen3-moe-unnormalised": ("Qwen3Moe", {"qk_norm": True, "moe": MOE | {"normalize_top_k": False}}),
+    "mixtral": ("Mixtral", {"tie_embeddings": False, "moe": MOE}),
+    "mixtral-by-capacity": ("Mixtral", {"tie_embeddings": False, "moe": MOE | {"capacity_factor": 2.5}}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +66,21 @@ def transformers(torch: Any) -> Iterator[Any]:
         )
 
 
-def reference_model(transformers: Any, config: ModelConfig) -> Any:
-    made = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
+def reference_model(transformers: Any, family: str, config: ModelConfig) -> Any:
+    more: dict[str, Any] = {}
+    if scaling := config.rope_scaling:
+        stretch = scaling.model_dump()
+        stretch["original_max_position_embeddings"] = stretch.pop("original_max_position")
+        more["rope_scaling"] = {"rope_type": "llama3", **stretch}
+    if moe := config.moe:
+        more |= {"num_experts_per_tok": moe.top_k, "num_experts": moe.num_experts}
+        more |= {"num_local_experts": moe.num_experts, "moe_intermediate_size": moe.ffn_dim}
+        more |= {"norm_topk_prob": moe.normalize_top_k}
+    made = getattr(transformers, f"{family}ForCausalLM")(
+        getattr(transformers, f"{family}Config")(
             vocab_size=config.vocab_size,
             hidden_size=config.d_model,
-            intermediate_size=config.ffn_dim,
+            intermediate_size=moe.ffn_dim if moe else config.ffn_dim,
             num_hidden_layers=config.num_layers,
             num_attention_heads=config.num_heads,
             num_key_value_heads=config.num_kv_heads,
@@ -61,6 +89,7 @@ def reference_model(transformers: Any, config: ModelConfig) -> Any:
             rms_norm_eps=config.norm_epsilon,
             tie_word_embeddings=config.tie_embeddings,
             attn_implementation="eager",
+            **more,
         )
     )
     return made.float().eval()
@@ -73,9 +102,16 @@ def in_their_form(parameters: dict[str, Any], config: ModelConfig) -> dict[str, 
         for ours, name in TOP_NAMES.items()
         if ours in parameters
     }
-    for ours, name in LAYER_NAMES.items():
-        for index, array in enumerate(np.asarray(parameters["layers"][ours])):
-            theirs[f"model.layers.{index}.{name}.weight"] = turned(ours, array, config)
+    layers = {name: np.asarray(array) for name, array in parameters["layers"].items()}
+    for index in range(config.num_layers):
+        folder = f"model.layers.{index}"
+        for ours in layers.keys() - EXPERTS:
+            theirs[f"{folder}.{LAYER_NAMES[ours]}.weight"] = turned(ours, layers[ours][index], config)
+        if config.moe:
+            gate, up, down = (layers[f"expert_{name}"][index] for name in ("gate", "up", "down"))
+            both = np.concatenate([gate, up], axis=-1)
+            theirs[f"{folder}.mlp.experts.gate_up_proj"] = both.transpose(0, 2, 1)
+            theirs[f"{folder}.mlp.experts.down_proj"] = down.transpose(0, 2, 1)
     return theirs
 
 
@@ -96,19 +132,19 @@ def load(torch: Any, model: Any, weights: dict[str, np.ndarray]) -> None:
             named[name].copy_(torch.from_numpy(value.copy()))
 
 
-@pytest.mark.parametrize(("tied", "num_kv_heads"), [(True, 2), (False, 1)], ids=["tied", "untied"])
+@pytest.mark.parametrize(("family", "changes"), FAMILIES.values(), ids=FAMILIES)
 def test_logits_and_gradients_agree_with_transformers(
     torch: Any,
     transformers: Any,
     small_config: Callable[..., ModelConfig],
     random_parameters: Callable[[ModelConfig], dict[str, Any]],
-    tied: bool,
-    num_kv_heads: int,
+    family: str,
+    changes: dict[str, Any],
 ) -> None:
-    config = small_config(tie_embeddings=tied, num_kv_heads=num_kv_heads)
+    config = small_config(**changes)
     parameters = random_parameters(config)
     tokens, targets = np.random.default_rng(0).integers(0, config.vocab_size, (2, 2, 19))
-    model = reference_model(transformers, config)
+    model = reference_model(transformers, family, config)
     load(torch, model, in_their_form(parameters, config))
     their_logits = model(input_ids=torch.from_numpy(tokens)).logits
     torch.nn.functional.cross_entropy(
@@ -135,5 +171,7 @@ def test_logits_and_gradients_agree_with_transformers(
 
 
 def test_every_parameter_has_a_name_in_the_reference(small_config: Callable[..., ModelConfig]) -> None:
-    ours = {path.rpartition(".")[2] for path in flat_specs(small_config(tie_embeddings=False))}
-    assert ours == set(LAYER_NAMES) | set(TOP_NAMES)
+    ours: set[str] = set()
+    for _, changes in FAMILIES.values():
+        ours |= {path.rpartition(".")[2] for path in flat_specs(small_config(**changes))}
+    assert ours == set(LAYER_NAMES) | set(TOP_NAMES) | EXPERTS

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pippin.errors import PippinError
 from pippin.models.config import ModelConfig
 
 
@@ -29,13 +30,27 @@ class ParameterSpec:
         return math.prod(self.shape)
 
 
+def refuse_planned(config: ModelConfig) -> None:
+    """Stops where a shape has parts that are planned, not trained.
+
+    Raises:
+        PippinError: it does.
+    """
+    if reason := config.planned_only:
+        raise PippinError(reason, where="model", fix="choose another shape, or `pippin plan` this one")
+
+
 def parameter_specs(config: ModelConfig) -> dict[str, Any]:
     """The pytree of `ParameterSpec` for a configuration: the same keys as the parameters themselves.
 
     Matrices start normal with deviation 1/sqrt(fan-in); the two that write to the residual stream are
     divided by sqrt(2 layers) (GPT-2). The embedding starts as the head it may be: 1/sqrt(width). At the
     usual 0.02 a small tied model learnt more slowly (docs/performance.md).
+
+    Raises:
+        PippinError: only the planner knows this shape.
     """
+    refuse_planned(config)
     c, own = config, config.num_layers - config.kv_reuse_layers
     inner = 1 / math.sqrt(c.d_model)
     specs: dict[str, Any] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pippin.errors import PippinError, nearest
-from pippin.models.published import PUBLISHED
+from pippin.models.published import LLAMA_31_ROPE, PUBLISHED
 
 
 def _shape(
@@ -35,14 +35,34 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pippin-350m": _shape(1024, 24, 16, 8, 2816),
     "pippin-1b": _shape(2048, 20, 32, 8, 5632),
     "pippin-3b": _shape(3072, 26, 48, 8, 8192),
-    # Llama 3.1 8B: arXiv 2407.21783, table 3, and the published configuration file (rope_theta 500,000).
+    # Llama 3.1 8B: arXiv 2407.21783, table 3, and the published configuration file (rotary embedding).
     "llama3.1-8b": _shape(
-        4096, 32, 32, 8, 14336, vocab_size=128_256, tie_embeddings=False, rope_theta=500_000.0
+        4096,
+        32,
+        32,
+        8,
+        14336,
+        vocab_size=128_256,
+        tie_embeddings=False,
+        rope_theta=500_000.0,
+        rope_scaling=LLAMA_31_ROPE,
     ),
 }
 
 
-ALL_PRESETS = PRESETS | PUBLISHED
+# Ours, of other structures. The experts that a token meets are together as wide as the dense shape's
+# feed-forward part, so that a step costs about the same: pippin-5m and pippin-125m.
+OTHER_STRUCTURES: dict[str, dict[str, Any]] = {
+    "pippin-moe-12m": _shape(256, 4, 4, 2, 704, moe={"num_experts": 8, "top_k": 2, "ffn_dim": 352}),
+    "pippin-moe-640m": _shape(768, 16, 12, 4, 2048, moe={"num_experts": 16, "top_k": 2, "ffn_dim": 1024}),
+    # Apple's on-device shape (`apple-on-device-3b`) at a fiftieth of its parameters: the same two blocks 5:3,
+    # norms of queries and keys, eight query heads to a key-value head, and a tied embedding.
+    "pippin-apple-60m": _shape(
+        512, 16, 8, 1, 1920, kv_reuse_layers=6, qk_norm=True, rope_theta=500_000.0, tie_embeddings=True
+    ),
+}
+
+ALL_PRESETS = PRESETS | OTHER_STRUCTURES | PUBLISHED
 
 
 def preset(name: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Llama 3.1's stretch of the rotary wavelengths; Llama 3.2 stretches four times as far.
-_LLAMA_31_ROPE = {
+LLAMA_31_ROPE = {
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
@@ -56,13 +56,22 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "ffn_dim": 1536,
         "rope_theta": 100_000.0,
     },
+    "qwen3-0.6b": {
+        **_QWEN_3,
+        "tie_embeddings": True,
+        "d_model": 1024,
+        "num_layers": 28,
+        "num_heads": 16,
+        "num_kv_heads": 8,
+        "ffn_dim": 3072,
+    },
     "llama3.2-1b": {
         **_LLAMA_3,
         "d_model": 2048,
         "num_layers": 16,
         "num_heads": 32,
         "ffn_dim": 8192,
-        "rope_scaling": {**_LLAMA_31_ROPE, "factor": 32.0},
+        "rope_scaling": {**LLAMA_31_ROPE, "factor": 32.0},
     },
     # arXiv 2507.13575 for the two blocks (5:3, the second without keys and values); widths from a reading of
     # the adapter toolkit, github.com/fguzman82/apple-foundation-model-analysis. Two key-value heads and the
@@ -78,6 +87,15 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "qk_norm": True,
         "kv_reuse_layers": 21,
         "rope_theta": 500_000.0,
+    },
+    "llama2-7b": {
+        "vocab_size": 32_000,
+        "d_model": 4096,
+        "num_layers": 32,
+        "num_heads": 32,
+        "num_kv_heads": 32,
+        "ffn_dim": 11_008,
+        "tie_embeddings": False,
     },
     "qwen3-8b": {
         **_QWEN_3,
@@ -114,7 +132,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "num_heads": 64,
         "ffn_dim": 28_672,
         "tie_embeddings": False,
-        "rope_scaling": _LLAMA_31_ROPE,
+        "rope_scaling": LLAMA_31_ROPE,
     },
     # GPT-3: arXiv 2005.14165, table 2.1; the vocabulary and the table of positions are GPT-2's.
     "gpt3-175b": {
@@ -134,7 +152,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "num_heads": 128,
         "ffn_dim": 53_248,
         "tie_embeddings": False,
-        "rope_scaling": _LLAMA_31_ROPE,
+        "rope_scaling": LLAMA_31_ROPE,
     },
     # DeepSeek-V3: arXiv 2412.19437, section 4.2, without its multi-token prediction module.
     "deepseek-v3": {
@@ -187,6 +205,7 @@ def _guess(batch: int, length: int, tokens: float | None, source: str) -> Publis
 # The batch is the one after the ramp-up, which most of the tokens saw.
 PUBLISHED_RECIPES: dict[str, PublishedRecipe] = {
     "smollm2-135m": _guess(512, 2048, 2e12, "tokens: its model card"),
+    "qwen3-0.6b": _guess(1024, 4096, 36e12, "length and tokens: arXiv 2505.09388"),
     "llama3.2-1b": _guess(512, 8192, 9e12, "tokens: its model card"),
     "apple-on-device-3b": PublishedRecipe(
         4096,
@@ -194,6 +213,9 @@ PUBLISHED_RECIPES: dict[str, PublishedRecipe] = {
         6.3e12,
         True,
         "Apple's 2024 report, arXiv 2407.21075: core stage, 4,096 x 4,096, 6.3 T tokens",
+    ),
+    "llama2-7b": PublishedRecipe(
+        1024, 4096, 2e12, True, "arXiv 2307.09288, section 2: 4 M tokens a batch of 4,096 each, 2.0 T tokens"
     ),
     "qwen3-8b": _guess(1024, 4096, 36e12, "length and tokens: arXiv 2505.09388"),
     "qwen3-30b-a3b": _guess(1024, 4096, 36e12, "length and tokens: arXiv 2505.09388"),
