@@ -93,7 +93,7 @@ def test_a_table_fits_a_page(here: Callable[..., Any]) -> None:
     outcome = here(*SMALL, "--explain-memory")
     assert outcome.status == 0
     assert max(map(len, outcome.out.splitlines())) <= 110
-    for word in ("this batch can use", "the fastest that fits", "optimizer", "GiB", "time to train", "cost"):
+    for word in ("this batch can use", "the best that fits", "optimizer", "GiB", "time to train", "cost"):
         assert word in outcome.out, word
 
 

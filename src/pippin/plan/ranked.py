@@ -83,10 +83,11 @@ class RankedLayout:
     def reason(self) -> str:
         """Why it loses, in a few words: what takes longer, and what the most of it is won back by."""
         if not self.loses_by:
-            return "the fastest that fits"
+            return "the best that fits"
         parts = list(self.loses_by.items())
         worse, better = [p for p in parts if p[1] > 0][:2], [p for p in reversed(parts) if p[1] < 0][:1]
-        return ", ".join(f"{name} {seconds:+.3g} s" for name, seconds in [*worse, *better])
+        said = ", ".join(f"{name} {seconds:+.3g} s" for name, seconds in [*worse, *better])
+        return said if self.slower > 0 else f"faster, but what {self.chips:,} chips cost outweighs it: {said}"
 
 
 def describe(layout: dict[str, Any]) -> str:
