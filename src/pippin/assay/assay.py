@@ -86,7 +86,7 @@ def assay(
             machine = find_machine()
             preset, why = choose_preset(request.model, machine)
             request = _resolved(request)
-            draft = draft_job(preset, request.data, request.seed)
+            draft = draft_job(preset, request.data, request.seed, num_devices=machine.chip.num_devices)
         with ledger.span("data", "corpus"):
             dataset = open_data(draft, observer)
         _leave_if_asked(stop)

@@ -103,7 +103,7 @@ def build_report(found: Findings) -> Report:
     peak = measured.flops_per_second if measured else None
     share = unknown.known(
         "measured_peak_share",
-        delivered / peak if peak else None,
+        delivered / (peak * found.machine.num_chips) if peak else None,
         "no matrix product ran in the compute dtype",
     )
     return Report.model_validate(
@@ -155,7 +155,7 @@ def _chip(found: Findings, unknown: _Unknown) -> dict[str, Any]:
         for name in ("name", "platform", "device_kind", "cores", "physical_cores", "simd", "memory_bytes")
     }
     return fields | {
-        "num_devices": 1,  # this version trains on one device, however many there are
+        "num_devices": chip.num_devices,
         "catalog_id": unknown.known(
             "chip.catalog_id", known and known.chip_id, f"the catalog has no entry for {chip.device_kind}"
         ),

@@ -87,9 +87,13 @@ def draft_job(
     *,
     steps: int = 1,
     batch_size: int | None = None,
+    num_devices: int = 1,
     evaluate_every_steps: int | None = None,
 ) -> Job:
-    """The job of an assay; until the probe has told, its number of steps means nothing."""
+    """The job of an assay; until the probe has told, its number of steps means nothing.
+
+    Every device gets as many sequences, at least one.
+    """
     recipe = RECIPES[name]
     # An assay is not resumed as an assay, but a checkpoint a minute saves most of its training.
     run: dict[str, Any] = {"checkpoint_every_seconds": 60.0}
@@ -100,7 +104,7 @@ def draft_job(
         "data": {"corpus": corpus},
         "train": {
             "steps": steps,
-            "batch_size": batch_size or recipe.batch_size,
+            "batch_size": batch_size or -(-recipe.batch_size // num_devices) * num_devices,
             "sequence_length": recipe.sequence_length,
             "learning_rate": recipe.learning_rate,
             "seed": seed,
@@ -125,7 +129,7 @@ def probe(
     Raises:
         PippinError: not even one sequence a step fits the device's memory.
     """
-    batch_size = job.train.batch_size
+    batch_size, devices = job.train.batch_size, machine.chip.num_devices
     while True:
         train = job.train.model_copy(update={"batch_size": batch_size})
         try:
@@ -133,13 +137,13 @@ def probe(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            if batch_size == 1:
+            if batch_size <= devices:
                 raise PippinError(
-                    "one sequence a step does not fit the device's memory",
+                    "one sequence a step on each device does not fit the memory",
                     where="assay",
                     fix="choose a smaller --model",
                 ) from error
-        batch_size //= 2
+        batch_size = max(devices, batch_size // 2 // devices * devices)
         warn(f"out of memory: trying {batch_size} sequences a step")
 
 

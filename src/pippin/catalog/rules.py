@@ -27,6 +27,7 @@ class Rules(BaseModel):
     scan_layers: bool
     compute_dtype: Literal["float32", "bfloat16"]
     prng: Literal["rbg"]
+    remat: Literal["none", "selective", "full"] = "none"
     default_preset: str
     why: str = Field(min_length=1)
 

@@ -145,8 +145,25 @@ def forward(
     Returns:
         (B, S, E) in `compute_dtype`; and the routers' report, layers in front, None without experts.
     """
+    x_BSE = functions.embed(parameters["embedding"], tokens_BS).astype(compute_dtype)
+    x_BSE, report = run_layers(
+        parameters, x_BSE, segments_BS, config, functions=functions, positions_S=positions_S
+    )
+    return rms_norm(x_BSE, parameters["final_norm"], config.norm_epsilon), report
+
+
+def run_layers(
+    parameters: Parameters,
+    x_BSE: Array,
+    segments_BS: Array,
+    config: ModelConfig,
+    *,
+    functions: Functions = SINGLE_DEVICE,
+    positions_S: Array | None = None,
+) -> tuple[Array, RouterReport | None]:
+    """The layers alone, all or some of them: the stream after them, and their routers' report."""
     if positions_S is None:
-        positions_S = jnp.arange(tokens_BS.shape[1], dtype=jnp.int32)
+        positions_S = jnp.arange(segments_BS.shape[1], dtype=jnp.int32)
     angles = rotary_angles(positions_S, config.head_dim, config.rope_theta, config.rope_scaling)
     keep = config.kv_reuse_layers > 0
 
@@ -161,12 +178,11 @@ def forward(
 
         return functions.layers(body, x_BSE, parameters[name])
 
-    x_BSE = functions.embed(parameters["embedding"], tokens_BS).astype(compute_dtype)
     x_BSE, (kept, report) = stack("layers", x_BSE, None)
     if keep:
         # All layers' keys and values are stacked for the last one's: a loop reports the same of each layer.
         x_BSE, _ = stack("reuse_layers", x_BSE, (kept[0][-1], kept[1][-1]))
-    return rms_norm(x_BSE, parameters["final_norm"], config.norm_epsilon), report
+    return x_BSE, report
 
 
 def hidden_states(

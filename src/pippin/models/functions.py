@@ -22,6 +22,8 @@ Parameters = dict[str, Any]
 # One layer: the residual stream and the layer's parameters in; the stream and what the layer reports out.
 Layer = Callable[[Array, Parameters], tuple[Array, Any]]
 
+Experts = Callable[[Array, Parameters, MoEConfig], tuple[Array, RouterReport]]
+
 
 def _same(x: Array) -> Array:
     return x
@@ -58,7 +60,7 @@ class Functions:
     embed: Callable[[Array, Array], Array] = look_up
     enter: Callable[[Array], Array] = _same
     leave: Callable[[Array], Array] = _same
-    experts: Callable[[Array, Parameters, MoEConfig], tuple[Array, RouterReport]] = mixture_of_experts
+    experts: Experts = mixture_of_experts
     layers: Callable[[Layer, Array, Parameters], tuple[Array, Any]] = scan_layers
 
 

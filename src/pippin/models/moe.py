@@ -183,7 +183,7 @@ def _grouped_backward(kept: Any, gradient_JCF: Array) -> tuple[Array, Array, Non
         by_w_EF = jnp.einsum("ce,cf->ef", rows_CE, gradient_CF, preferred_element_type=jnp.float32)
         return by_w_XEF.at[expert].add(by_w_EF), by_rows_CE.astype(rows_CE.dtype)
 
-    zero_XEF = jnp.zeros(w_XEF.shape, jnp.float32)
+    zero_XEF = jnp.zeros_like(w_XEF, jnp.float32)
     by_w_XEF, by_a_JCE = lax.scan(body, zero_XEF, (a_JCE, gradient_JCF, expert_J))
     return by_a_JCE, by_w_XEF.astype(w_XEF.dtype), None
 

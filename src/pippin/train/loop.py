@@ -17,7 +17,7 @@ from pippin.job import Job
 from pippin.models.counts import num_parameters
 from pippin.storage import write_json
 from pippin.train.account import account
-from pippin.train.checkpoint import Checkpoints, Identity, to_device
+from pippin.train.checkpoint import Checkpoints, Identity
 from pippin.train.digest import parameter_sha256
 from pippin.train.evaluate import bits_per_byte
 from pippin.train.initial import initial_values
@@ -153,7 +153,7 @@ class _Saver:
         """The newest checkpoint's step and state, or step 0 and a new state."""
         saved = self._checkpoints.restore_newest(program.state_shapes, self._observer.warn)
         if saved:
-            return saved[0], to_device(saved[1])
+            return saved[0], program.saved_state(saved[1])
         return 0, program.initial_state(initial_values(self._run.job, self._observer.phase))
 
     def attach(self, metrics: MetricsLog, step: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from pippin.data.dataset import Dataset
 from pippin.errors import PippinError, explained
 from pippin.job import Job, load_job
+from pippin.parallel.degrees import describe, resolve
 from pippin.storage import read_json, write_atomic, write_json
 from pippin.train.ledger import Ledger
 from pippin.train.setup import Machine, versions
@@ -99,7 +100,7 @@ class RunFolder:
             "chip": asdict(machine.chip),
             "rules": machine.rules.rule_name,
             "choices": asdict(machine.choices),
-            "layout": {"devices": 1},
+            "layout": describe(resolve(self.job.mesh, machine.chip.num_devices), self.job.mesh),
             "run": self.job.run.model_dump(),
             "versions": versions(),
         }

@@ -34,8 +34,13 @@ class Machine:
 
     @property
     def peak_flops_per_second(self) -> float | None:
-        """Rated dense peak of one device in the compute type, FLOP/s."""
-        return self.peak.tflops * 1e12 if self.peak else None
+        """Rated dense peak of all devices together in the compute type, FLOP/s."""
+        return self.peak.tflops * 1e12 * self.num_chips if self.peak else None
+
+    @property
+    def num_chips(self) -> int:
+        """Devices that have a peak of their own: a CPU's, however many, share one machine."""
+        return 1 if self.chip.platform == "cpu" else self.chip.num_devices
 
 
 def find_machine(job: Job | None = None) -> Machine:
@@ -51,6 +56,7 @@ def find_machine(job: Job | None = None) -> Machine:
         compute_dtype=(wanted and wanted.compute_dtype) or rules.compute_dtype,
         attention=(wanted and wanted.attention) or rules.attention,
         scan_layers=rules.scan_layers if wanted is None or wanted.scan_layers is None else wanted.scan_layers,
+        remat=(job and job.mesh.remat) or rules.remat,
     )
     known = find_chip(
         chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
@@ -117,7 +123,7 @@ def training_batches(job: Job, dataset: Dataset) -> Batches:
 
 
 def mfu(job: Job, machine: Machine, tokens_per_second: float) -> float | None:
-    """Model FLOP utilisation of the rated peak (one device).
+    """Model FLOP utilisation of the rated peak of all devices.
 
     None where the peak is not known, or must be wrong since more was delivered.
     """

@@ -6,8 +6,8 @@ on the number of steps nor on the schedule: a probe and the run it plans share t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -18,13 +18,15 @@ from jax import Array
 
 from pippin.errors import PippinError
 from pippin.job import Job
-from pippin.models import decoder
 from pippin.models.attention import attention_backend
-from pippin.models.balance import even_load, next_load, router_metrics, router_objective
-from pippin.models.functions import Functions, scan_layers, unroll_layers
-from pippin.models.loss import mean_loss, token_losses
-from pippin.models.moe import RouterReport
+from pippin.models.balance import even_load, next_load, router_metrics
 from pippin.models.parameters import initial_parameters, parameter_specs
+from pippin.parallel.degrees import Degrees, check, resolve
+from pippin.parallel.gradients import Spread
+from pippin.parallel.layers import Remat
+from pippin.parallel.objective import Objective, Part
+from pippin.parallel.placement import make_mesh, place, state_shardings
+from pippin.parallel.rules import map_specs
 from pippin.train.optimizer import make_optimizer
 
 # {"parameters": pytree, "optimizer": optax state}, with experts also {"load": (L, X), see models.balance}
@@ -33,11 +35,12 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Choices:
-    """What the chip rules, or the job's overrides, decided."""
+    """What the chip rules, or the job's overrides, decided. `remat`: see `parallel.layers`."""
 
     compute_dtype: str
     attention: str
     scan_layers: bool
+    remat: Remat = "none"
 
 
 @dataclass(frozen=True)
@@ -54,36 +57,65 @@ class StepResult:
 
 
 class Program:
-    """A job's step and evaluation, compiled for the device at hand.
+    """A job's step and evaluation, compiled for the devices at hand.
+
+    Losses and gradients are computed by every device on its parts, see `parallel.gradients`; the update is
+    written for whole arrays, and the compiler spreads it as the arrays lie.
 
     Args:
-        job: what to train.
+        job: what to train, and on which mesh.
         choices: how to run it on this chip.
         training: False compiles the evaluation alone.
 
     Attributes:
-        state_shapes: the abstract arrays of a state.
+        degrees: devices along each mesh axis.
+        state_shapes: the abstract arrays of a state, with where they lie.
 
     Raises:
-        PippinError: the trainer does not train this shape.
+        PippinError: the trainer does not train this shape, or the layout cannot work.
     """
 
     def __init__(self, job: Job, choices: Choices, *, training: bool = True) -> None:
         if reason := job.shape.planned_only:
             raise PippinError(reason, where="model", fix="choose another shape, or `pippin plan` this one")
         self.job, self.choices = job, choices
+        self.degrees = resolve(job.mesh, jax.device_count())
+        check(job, self.degrees)
         self._optimizer = make_optimizer(job.train, parameter_specs(job.shape))
-        self._forward = _forward(job, choices)
-        batch = (job.train.batch_size, job.train.sequence_length)
-        tokens = jax.ShapeDtypeStruct(batch, jnp.int32)
-        state = jax.eval_shape(self._start, jax.eval_shape(lambda: initial_parameters(job.shape, 0)))
-        self.state_shapes: State = state
-        rate = jax.ShapeDtypeStruct((), jnp.float32)
+        self._spread = Spread(_objective(job, choices, self.degrees), make_mesh(self.degrees))
         if training:
-            step = jax.jit(self._update, donate_argnums=0)
-            self._step = step.lower(state, tokens, tokens, tokens, rate).compile()
-        weights = jax.ShapeDtypeStruct(batch, jnp.float32)
-        self._score = jax.jit(self._losses).lower(state["parameters"], tokens, tokens, weights).compile()
+            self._step = self.lower().compile()
+        tokens = self._tokens
+        score = jax.jit(self._spread.scores)
+        weights = tokens.update(dtype=jnp.float32)
+        self._score = score.lower(self.state_shapes["parameters"], tokens, tokens, weights).compile()
+
+    @cached_property
+    def state_shapes(self) -> State:
+        parameters = map_specs(
+            lambda spec: jax.ShapeDtypeStruct(spec.shape, jnp.float32), parameter_specs(self.job.shape)
+        )
+        state = jax.eval_shape(self._start, parameters)
+        where = state_shardings(state, self.job.shape, self.degrees, self._spread.mesh)
+        placed: State = jax.tree.map(lambda leaf, sharding: leaf.update(sharding=sharding), state, where)
+        return placed
+
+    @cached_property
+    def shardings(self) -> State:
+        """Where each array of a state lies."""
+        shardings: State = jax.tree.map(lambda leaf: leaf.sharding, self.state_shapes)
+        return shardings
+
+    @cached_property
+    def _tokens(self) -> jax.ShapeDtypeStruct:
+        batch = (self.job.train.batch_size, self.job.train.sequence_length)
+        return jax.ShapeDtypeStruct(batch, jnp.int32, sharding=self._spread.token_sharding)
+
+    def lower(self) -> Any:
+        """The training step before it is compiled."""
+        update = jax.jit(self._update, donate_argnums=0, out_shardings=(self.shardings, None))
+        rate = jax.ShapeDtypeStruct((), jnp.float32)
+        return update.lower(self.state_shapes, self._tokens, self._tokens, self._tokens, rate)
 
     def initial_state(self, values: Any = None) -> State:
         """Parameters on the device and an empty optimiser state.
@@ -93,8 +125,14 @@ class Program:
         """
         if values is None:
             values = initial_parameters(self.job.shape, self.job.train.seed)
-        parameters = jax.device_put(values)
-        state: State = jax.block_until_ready(jax.jit(self._start)(parameters))
+        parameters = place(values, self.shardings["parameters"])
+        start = jax.jit(self._start, out_shardings=self.shardings)
+        state: State = jax.block_until_ready(start(parameters))
+        return state
+
+    def saved_state(self, values: State) -> State:
+        """A state from host arrays, saved under this layout or another."""
+        state: State = place(values, self.shardings)
         return state
 
     def step(
@@ -107,7 +145,8 @@ class Program:
             inputs, targets, segments: int32 (B, S).
             rate: learning rate.
         """
-        state, (loss, norm, finite, router) = self._step(state, inputs, targets, segments, np.float32(rate))
+        batch = self._spread.place(inputs, targets, segments)
+        state, (loss, norm, finite, router) = self._step(state, *batch, np.float32(rate))
         figures = {name: np.asarray(value).tolist() for name, value in router.items()}
         result = StepResult(float(loss), float(norm), bool(finite), figures)
         return jax.block_until_ready(state), result
@@ -116,7 +155,7 @@ class Program:
         self, parameters: Any, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:
         """Sum of weighted losses in nats of each row, (B,) float32, one document a row."""
-        return np.asarray(self._score(parameters, inputs, targets, weights))
+        return np.asarray(self._score(parameters, *self._spread.place(inputs, targets, weights)))
 
     def _start(self, parameters: Any) -> State:
         state = {"parameters": parameters, "optimizer": self._optimizer.init(parameters)}
@@ -125,16 +164,14 @@ class Program:
     def _update(
         self, state: State, inputs: Array, targets: Array, segments: Array, rate: Array
     ) -> tuple[State, tuple[Array, Array, Array, dict[str, Array]]]:
-        load = state.get("load")
-        (_, (loss, report)), gradients = jax.value_and_grad(self._loss, has_aux=True)(
-            state["parameters"], load, inputs, targets, segments
-        )
+        load, batch = state.get("load"), Part(inputs, targets, segments)
+        gradients, (loss, report) = self._spread.gradients(state["parameters"], load, batch)
         norm = optax.global_norm(gradients)
         updates, optimizer = self._optimizer.update(gradients, state["optimizer"], state["parameters"])
         updates = jax.tree.map(lambda update: -rate * update, updates)
         new = {"parameters": optax.apply_updates(state["parameters"], updates), "optimizer": optimizer}
         router = {}
-        if load is not None:
+        if load is not None and report is not None:
             new["load"], router = next_load(report), router_metrics(report, load)
         # The old buffers are donated, so a bad update is dropped here, by a select, or not at all.
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -145,31 +182,13 @@ class Program:
             router,
         )
 
-    def _loss(
-        self, parameters: Any, load: Array | None, inputs: Array, targets: Array, segments: Array
-    ) -> tuple[Array, tuple[Array, RouterReport | None]]:
-        hidden, report = self._forward(parameters, inputs, segments)
-        head = decoder.head_matrix(parameters)
-        objective, loss = mean_loss(hidden, head, targets, self.job.train.z_loss)
-        if (moe := self.job.shape.moe) and report is not None and load is not None:
-            objective = objective + router_objective(report, load, moe, inputs.size)
-        return objective, (loss, report)
 
-    def _losses(self, parameters: Any, inputs: Array, targets: Array, weights: Array) -> Array:
-        hidden, _ = self._forward(parameters, inputs, jnp.zeros_like(inputs))
-        return jnp.sum(token_losses(hidden, decoder.head_matrix(parameters), targets) * weights, axis=-1)
-
-
-def _forward(job: Job, choices: Choices) -> Callable[[Any, Array, Array], tuple[Array, RouterReport | None]]:
-    functions = Functions(
+def _objective(job: Job, choices: Choices, degrees: Degrees) -> Objective:
+    return Objective(
+        job,
+        degrees,
         attention=attention_backend(choices.attention),
-        layers=scan_layers if choices.scan_layers else unroll_layers,
+        compute_dtype=jnp.dtype(choices.compute_dtype),
+        remat=choices.remat,
+        scan=choices.scan_layers,
     )
-    dtype = jnp.dtype(choices.compute_dtype)
-
-    def forward(parameters: Any, tokens: Array, segments: Array) -> tuple[Array, RouterReport | None]:
-        return decoder.forward(
-            parameters, tokens, segments, job.shape, functions=functions, compute_dtype=dtype
-        )
-
-    return forward
