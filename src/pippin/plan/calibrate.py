@@ -117,12 +117,13 @@ class Fit:
         }
 
 
-def fit(runs: Sequence[Run], start: dict[str, float] | None = None) -> Fit:
+def fit(runs: Sequence[Run], start: dict[str, float] | None = None, *, rounds: int = _ROUNDS) -> Fit:
     """The most probable terms given the rows: Gauss-Newton steps, rows reweighted in every round.
 
     Args:
         runs: scorable rows.
         start: terms to begin from (a fit of nearly the same rows); by default the priors.
+        rounds: at most so many steps.
     """
     table, weights = Table.of(runs), row_weights(runs)
     design = Design.of(table)
@@ -132,7 +133,7 @@ def fit(runs: Sequence[Run], start: dict[str, float] | None = None) -> Fit:
     logs = design.logarithms(theta, table)
     base = predict(logs, table)
     cost = _cost(base - measured, weights, theta, design)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         jacobian = _jacobian(design, table, slopes(logs, table, base))
         error = base - measured
         trust = weights / np.sqrt(1.0 + (error / ROBUST) ** 2) / NOISE**2

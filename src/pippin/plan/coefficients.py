@@ -29,12 +29,15 @@ class Prior:
 
 PRIORS: dict[str, Prior] = {
     "matrix": Prior(0.92, 0.1, {"family": 0.2, "chip": 0.12}, "large products, over the measured ceiling"),
-    "fp8": Prior(0.85, 0.15, {"family": 0.1}, "the same in fp8, over its own ceiling"),
+    "fp8": Prior(0.85, 0.15, {"family": 0.1, "stack": 0.12}, "the same in fp8, over its own ceiling"),
     "fp4": Prior(0.69, 0.15, {}, "the same in fp4"),
     "int8": Prior(0.8, 0.2, {}, "the same in int8"),
-    "activation_traffic": Prior(1.5, 0.4, {}, "reads and writes of a product's activations not hidden by it"),
-    "weight_traffic": Prior(1.5, 0.4, {}, "reads and writes of its weights not hidden by it"),
+    "activation_traffic": Prior(
+        1.5, 0.4, {"family": 0.3}, "traffic of a product's activations that it does not hide"
+    ),
+    "weight_traffic": Prior(1.5, 0.4, {}, "the same of its weights"),
     "attention": Prior(0.5, 0.25, {"family": 0.25, "stack": 0.15}, "over the bfloat16 matrix ceiling"),
+    "attention_unready": Prior(0.8, 0.4, {}, "logarithm lost per unit of `Systems.unready`"),
     "softmax": Prior(1.0, 0.4, {}, "passes over an S x S array, where attention makes one"),
     "memory": Prior(1.0, 0.3, {"family": 0.2, "stack": 0.3}, "elementwise passes, over a count of them"),
     "cast": Prior(1.0, 0.5, {}, "passes that make low-precision operands, over a count of them"),
@@ -51,9 +54,9 @@ PRIORS: dict[str, Prior] = {
     "straggler": Prior(0.004, 0.6, {}, "share of the step lost at each doubling of the chips"),
     "optimizer": Prior(1.0, 0.4, {}, "passes of the optimiser, over a count of them"),
     "update": Prior(0.015, 0.6, {}, "seconds of an update that do not depend on its size"),
-    "drift": Prior(0.06, 0.4, {}, "how much slower a dense model is for each year of the software's age"),
-    "drift_experts": Prior(0.2, 0.4, {}, "the same of a model with experts"),
-    "scale": Prior(1.0, 1e-3, {"stack": 0.1, "chip": 0.1, "pair": 0.08}, "everything together"),
+    "drift": Prior(0.04, 0.4, {}, "how much slower a dense model is for each year of the software's age"),
+    "drift_experts": Prior(0.4, 0.4, {}, "how much slower each year tokens come to experts and back"),
+    "scale": Prior(1.0, 1e-3, {"stack": 0.12, "chip": 0.15, "pair": 0.1}, "everything together"),
 }
 
 
@@ -68,6 +71,7 @@ class Coefficients:
     activation_traffic: Floats
     weight_traffic: Floats
     attention: Floats
+    attention_unready: Floats
     softmax: Floats
     memory: Floats
     cast: Floats

@@ -65,6 +65,7 @@ class Device:
     byte: Floats
     operand_bytes: Floats
     narrow: Any  # whether products run in a format that operands must be converted to
+    experts: Floats  # slowdown of what brings tokens to experts, for the age of the software
 
     @classmethod
     def of(cls, systems: Systems, c: Coefficients) -> Device:
@@ -76,10 +77,11 @@ class Device:
         return cls(
             product=1.0 / (systems.matrix_flops * c.matrix * extra),
             half_product=1.0 / (systems.half_flops * c.matrix),
-            attention=1.0 / (systems.half_flops * c.attention),
+            attention=np.exp(c.attention_unready * systems.unready) / (systems.half_flops * c.attention),
             byte=1.0 / systems.memory_bytes_per_second,
             operand_bytes=operand,
             narrow=operand < _HALF,
+            experts=np.exp(c.drift_experts * systems.age_years),
         )
 
 
@@ -117,7 +119,8 @@ def expert_layer(s: Shapes, lay: Layouts, t: Tokens, v: Device, c: Coefficients)
     local = np.where(expert > 1, s.num_experts / expert, s.num_experts / t.tensor)
     copies = s.top_k / t.tensor
     slice_ = np.where(expert > 1, 1.0, t.tensor)
-    weights = (n.attention_weights + n.shared_weights) / t.tensor + copies * n.expert_weights
+    slow = np.sqrt(v.experts)
+    weights = (n.attention_weights + n.shared_weights) / t.tensor + slow * copies * n.expert_weights
     traffic = (n.attention_weights + n.shared_weights) / t.tensor + local * n.expert_weights
     expert_edges = copies * (2.0 * s.d_model * slice_ + n.expert_hidden)
     shared = np.where(s.shared_ffn_dim > 0, 2.0 * s.d_model, 0.0)
@@ -126,8 +129,8 @@ def expert_layer(s: Shapes, lay: Layouts, t: Tokens, v: Device, c: Coefficients)
     hidden = n.shared_hidden + s.top_k * n.expert_hidden
     memory = _passes(s, n, hidden, t, edges, v, c)
     moved = t.cut * s.top_k * np.where(lay.sequence_parallel, 1.0, 1.0 / t.tensor)
-    permute = c.permute * _PERMUTE_PASSES * _HALF * v.byte * moved * s.d_model
-    return _layer(s, lay, n, t, v, c, products, memory + permute, c.launch * c.launch_experts)
+    permute = v.experts * c.permute * _PERMUTE_PASSES * _HALF * v.byte * moved * s.d_model
+    return _layer(s, lay, n, t, v, c, products, memory + permute, c.launch * c.launch_experts * v.experts)
 
 
 def head_seconds(s: Shapes, t: Tokens, v: Device, c: Coefficients) -> tuple[Floats, Floats]:

@@ -56,9 +56,18 @@ def stack_of(cells: dict[str, str]) -> Stack:
     for entry in _data()["stack"]:
         if re.search(entry["pattern"], text):
             stack: Stack = entry["name"]
+            if stack != "megatron":
+                return stack
             year = cells.get("year", "")
-            return "megatron2" if stack == "megatron" and year and float(year) < 2023 else stack
+            if year and float(year) < 2023:
+                return "megatron2"
+            return "plain" if without_overlap(cells) else "megatron"
     return usual_stack(family_of(cells["chip_id"]))
+
+
+def without_overlap(cells: dict[str, str]) -> bool:
+    """Whether a row says that exchanges did not run beside compute."""
+    return "without comm/compute overlap" in cells.get("notes", "").lower()
 
 
 def software_year(cells: dict[str, str], n: dict[str, float | None]) -> float:

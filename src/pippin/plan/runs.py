@@ -122,7 +122,7 @@ def shipped_runs() -> tuple[Run, ...]:
 
 def parse_runs(text: str, where: str) -> list[Run]:
     """The rows of a CSV text; `where` names it in errors."""
-    reader = csv.DictReader(io.StringIO(text), strict=True)
+    reader, rows = csv.DictReader(io.StringIO(text), strict=True), list[Run]()
     try:
         header = reader.fieldnames or ()
         missing = [name for name in REQUIRED if name not in header]
@@ -130,9 +130,10 @@ def parse_runs(text: str, where: str) -> list[Run]:
             raise PippinError(
                 f"no column '{missing[0]}'", where=where, fix="the columns are in docs/accuracy.md"
             )
-        rows = [_run(row, f"{where}, row {reader.line_num}") for row in reader]
+        for row in reader:
+            rows.append(_run(row, f"{where}, row {len(rows) + 2}"))
     except csv.Error as error:
-        raise PippinError(f"not CSV: {error}", where=f"{where}, row {reader.line_num}") from error
+        raise PippinError(f"not CSV: {error}", where=f"{where}, row {len(rows) + 2}") from error
     if not rows:
         raise PippinError("no rows", where=where)
     seen: set[str] = set()
@@ -272,9 +273,7 @@ def _habits(cells: dict[str, str], n: dict[str, float | None], system: System) -
     """What the row's software does unless the row says otherwise."""
     sequence = cells.get("sp", "").lower()
     flash = cells.get("flash", "").lower()
-    overlaps = (
-        system.stack != "megatron2" and "without comm/compute overlap" not in cells.get("notes", "").lower()
-    )
+    overlaps = system.stack not in ("megatron2", "plain")
     old = system.stack == "megatron2"
     return {
         "sequence_parallel": sequence == "yes" or (sequence != "no" and not old),

@@ -81,8 +81,7 @@ def evaluate(s: Shapes, lay: Layouts, systems: Systems, c: Coefficients) -> Step
     optimizer = _optimizer(s, lay, tokens, device, c)
     busy = work + waiting + messages + data + optimizer
     chips = np.asarray(lay.chips, np.float64)
-    age = systems.age_years * np.where(s.moe_layers > 0, c.drift_experts, c.drift)
-    scale = c.scale * np.exp(age)
+    scale = c.scale * np.exp(c.drift * systems.age_years)
     return StepTime(
         compute=scale * (layers * parts.products + heads * product),
         attention=scale * layers * parts.attention,
@@ -123,7 +122,7 @@ def _layers(
     dense = _critical(s, lay, network, c, t, dense_layer(s, lay, t, v, c), tensor, 0.0)
     if not np.any(s.moe_layers):
         return dense
-    exchange = _expert(s, lay, t, network, c)
+    exchange = v.experts * _expert(s, lay, t, network, c)
     experts = _critical(s, lay, network, c, t, expert_layer(s, lay, t, v, c), tensor, exchange)
 
     def mean(a: Any, b: Any) -> Any:
@@ -205,18 +204,24 @@ def _data(
     """Gradients summed and parameters gathered over the data ranks, less what runs beside compute.
 
     ZeRO 0 sums gradients with one all-reduce a step; 1 and 2 scatter gradients and gather parameters; 3
-    gathers parameters twice and scatters gradients in every micro-batch.
+    gathers parameters twice and scatters gradients in every micro-batch. On a torus ZeRO 3 shards within the
+    slice, and slices sum gradients once a step.
     """
     dense, experts = _shards(s, lay, t)
     ranks = np.asarray(lay.data * lay.context, np.float64)
     expert = np.where(np.asarray(lay.expert) > 1, lay.expert, t.tensor).astype(np.float64)
     expert_ranks = np.maximum(ranks * t.tensor / expert, 1.0)
-    one = network.gather_seconds(dense, ranks, t.tensor)
-    if np.any(s.moe_layers):
-        one = one + network.gather_seconds(experts, expert_ranks, expert) * (s.moe_layers > 0)
     every = lay.zero >= 3
+    sliced = every & (network.axes > 1)
+    size = np.where(sliced, network.inside(ranks, t.tensor), ranks)
+    expert_size = np.where(sliced, network.inside(expert_ranks, expert), expert_ranks)
+    one = network.gather_seconds(dense, size, t.tensor)
+    between = dense / size * (1.0 - size / ranks)
+    if np.any(s.moe_layers):
+        one = one + network.gather_seconds(experts, expert_size, expert) * (s.moe_layers > 0)
+        between = between + experts / expert_size * (1.0 - expert_size / expert_ranks)
     moved = np.where(every, 3.0 * _HALF, np.where(lay.zero >= 1, _GRADIENT + _HALF, 2.0 * _GRADIENT))
-    time = one * moved * np.where(every, passes, 1.0)
+    time = one * moved * np.where(every, passes, 1.0) + 2.0 * _HALF * between / network.out
     window = np.where(every, work, work / passes)
     shown = np.where(lay.data_overlap, np.minimum(c.data_exposed, 1.0), 1.0)
     return shown * time + np.maximum((1.0 - shown) * time - window, 0.0)

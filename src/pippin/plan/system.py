@@ -17,9 +17,9 @@ from pippin.errors import PippinError, nearest
 from pippin.plan.layout import Floats, Integers
 
 Precision = Literal["bf16", "fp8", "fp4", "int8"]
-# `megatron2`: Megatron-LM of 2021 and 2022 and what was forked from it (Megatron-DeepSpeed), before fused
-# attention and CUDA graphs.
-Stack = Literal["megatron", "megatron2", "fsdp", "jax", "neuron"]
+# `plain`: Megatron without the overlap and tuning of published recipes. `megatron2`: Megatron-LM of 2021 and
+# 2022 and what was forked from it (Megatron-DeepSpeed), before fused attention and CUDA graphs.
+Stack = Literal["megatron", "plain", "megatron2", "fsdp", "jax", "neuron"]
 
 # Software counts as of this year where a plan does not say; the calibration knows no later one.
 PRESENT_YEAR = 2026.5
@@ -43,9 +43,11 @@ _FAMILIES = {
     "trn": "trainium",
     "inf": "trainium",
 }
-# Best measured matrix rate over the rated one, where the catalog has none for the chip itself: the median of
-# the chips it has one for is 0.78 for bfloat16; NVIDIA's newest is near 0.73 (GB200).
-_MEASURED_SHARE = 0.75
+_ASYNCHRONOUS = ("hopper", "blackwell")
+# Best matrix rate over the rated one, where the catalog has no measured one for the chip. The median of the
+# chips it has one for is 0.78, and NVIDIA's newest are near 0.73: power holds their clocks down. A TPU's
+# systolic array runs at its rated clock. Published training on Trainium implies about half of the rated peak.
+_MEASURED_SHARE, _MEASURED_SHARES = 0.75, {"tpu": 0.9, "trainium": 0.6}
 
 
 def family_of(chip_id: str) -> str:
@@ -58,8 +60,8 @@ class System:
     """One kind of chip, how it is wired, and the software on it.
 
     `matrix_flops` is the ceiling of large products in `precision`, `half_flops` in bfloat16: the best rate
-    that anyone measured, or 0.75 of the rated one where nobody has. `assumptions` says which values are not
-    the catalog's.
+    that anyone measured, or a share of the rated one where nobody has. `assumptions` says which values are
+    not the catalog's.
     """
 
     chip_id: str
@@ -67,6 +69,7 @@ class System:
     precision: Precision
     stack: Stack
     year: float  # of the software
+    chip_year: float
     matrix_flops: float
     half_flops: float
     memory_bytes_per_second: float
@@ -121,6 +124,7 @@ class System:
             precision=precision,
             stack=stack or usual_stack(family),
             year=year,
+            chip_year=float(chip.year or year),
             matrix_flops=_ceiling(chip, precision, notes),
             half_flops=half,
             memory_bytes_per_second=(chip.memory_gbytes_per_second or half / 300e9) * 1e9,
@@ -171,8 +175,9 @@ def _ceiling(chip: CatalogChip, precision: Precision, notes: list[str]) -> float
     if measured:
         return measured * 1e12
     if rated:
-        notes.append(f"no measured {precision} rate: {_MEASURED_SHARE} of the rated one")
-        return rated * _MEASURED_SHARE * 1e12
+        share = _MEASURED_SHARES.get(family_of(chip.chip_id), _MEASURED_SHARE)
+        notes.append(f"no measured {precision} rate: {share} of the rated one")
+        return rated * share * 1e12
     if precision != "bf16":
         notes.append(f"no {precision} unit in the catalog: runs as bf16")
         return _ceiling(chip, "bf16", notes)
@@ -254,4 +259,18 @@ class Systems:
     def age_years(self) -> Floats:
         """Years from the software to the newest that the calibration knows."""
         values: Floats = self.gather([PRESENT_YEAR - system.year for system in self.distinct])
+        return values
+
+    @cached_property
+    def unready(self) -> Floats:
+        """How far the software is from kernels made for the chip's asynchronous units, 1 (early) to 0.
+
+        FlashAttention-3, the first such for the H100 of 2022, came in July 2024 (arXiv 2407.08608, figure 5:
+        1.5 to 2 times FlashAttention-2's rate on it). Earlier chips have no such units.
+        """
+        late = [
+            max(0.0, min(1.0, (s.chip_year + 2.5 - s.year) / 2.0)) if s.family in _ASYNCHRONOUS else 0.0
+            for s in self.distinct
+        ]
+        values: Floats = self.gather(late)
         return values
