@@ -73,9 +73,9 @@ def _groups(groups: dict[str, dict[str, Any]]) -> str:
 def _account(found: dict[str, Any]) -> str:
     tier = found["tier_a"]
     lines = [
-        f"{found['rows']} rows, {found['scored']} predicted, of which {found['older_releases']} are older releases "
-        f"of a configuration and {sum(found['wrong'].values())} are flagged as wrong; the figures are of the other "
-        f"{found['headline_rows']}. Of {tier['rows']} tier A rows {tier['scored']} are predicted.",
+        f"{found['rows']} rows, {found['scored']} predicted, of which {found['older_releases']} are older "
+        f"releases of a configuration and {sum(found['wrong'].values())} are flagged wrong; the figures are "
+        f"of the other {found['headline_rows']}. Of {tier['rows']} tier A rows, {tier['scored']} are.",
         "",
         "| refused or flagged | rows |",
         "| --- | --- |",
@@ -93,9 +93,8 @@ def _losses(*every: dict[str, Any]) -> str:
             for name, scores in found[kind].items():
                 ours, theirs = scores["median_abs_error"], scores["baseline"]["median_abs_error"]
                 if ours >= theirs:
-                    lines.append(
-                        f"- {found['method']}: {name} ({scores['rows']} rows): {ours:.1%}, baseline {theirs:.1%}."
-                    )
+                    figures = f"{ours:.1%}, baseline {theirs:.1%}"
+                    lines.append(f"- {found['method']}: {name} ({scores['rows']} rows): {figures}.")
     return "\n".join(lines) or "On no source and no chip."
 
 
@@ -103,8 +102,9 @@ def _sweep(found: dict[str, Any]) -> str:
     means = found["ranking_mean"]
     return (
         f"{_HEADER}\n{_line('one width held out', found | {'rows': found['headline_rows']})}\n\n"
-        f"Of {means['groups']} groups of one model, chip count and global batch: Kendall's tau is {means['tau']:.2f} "
-        f"on average, and the layout that the planner picks is {means['regret']:.1%} slower than the best listed."
+        f"Of {means['groups']} groups of one model, chip count and global batch: Kendall's tau is "
+        f"{means['tau']:.2f} on average, and the layout it picks is {means['regret']:.1%} slower "
+        "than the best listed."
     )
 
 

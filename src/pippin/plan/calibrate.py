@@ -23,7 +23,7 @@ from pippin.plan.steptime import evaluate
 NOISE, ROBUST = 0.08, 0.12
 # vTrain's sweep is composed from per-layer timings: 1,440 rows, about 32 independent ones.
 _COMPOSED_ROWS = 32.0
-_STEP, _ROUNDS, _TOLERANCE = 1e-4, 40, 1e-4
+_STEP, _ROUNDS, _TOLERANCE = 1e-4, 60, 3e-6
 
 
 def row_weights(runs: Sequence[Run]) -> Floats:
