@@ -144,6 +144,25 @@ def test_a_job_file_is_planned_as_it_stands(here: Callable[..., Any], job: Path,
     assert found["tokens"]["value"] == 40 * 2 * 32
 
 
+def test_a_job_file_is_described_as_our_trainer_keeps_it(here: Callable[..., Any], job: Path) -> None:
+    options = (
+        "plan",
+        job,
+        "--chip",
+        "h100_sxm",
+        "--chips",
+        1,
+        "--layout",
+        "micro_batch=2",
+        "--explain-memory",
+    )
+    ours, theirs = answered(here, *options), answered(here, *options, "--framework", "megatron")
+    assert ours["framework"] == "Pippin" and not ours["asked"]["layout"]["flash"]
+    parts = ours["memory"]["fullest"]
+    assert parts["optimizer"] == 2 * parts["parameters"] == parts["gradients"]
+    assert theirs["memory"]["fullest"]["optimizer"] == 6 * theirs["memory"]["fullest"]["parameters"]
+
+
 def test_fleets_are_set_side_by_side(here: Callable[..., Any], tmp_path: Path) -> None:
     page = tmp_path / "plan.html"
     arguments = ("plan", "--model", "llama3.1-8b", "--fleet", "p5", "--fleet", "trn2", "--chips", 16)
@@ -177,6 +196,7 @@ MISTAKES = [
     ((*SMALL[1:], "--global-batch", 0), "a global batch of 0 sequences"),
     ((*SMALL[1:], "--sequence-length", -1), "sequences of -1 tokens"),
     ((*SMALL[1:], "--precision", "bf17"), "did you mean 'bf16'?"),
+    ((*SMALL[1:], "--framework", "megatrom"), "did you mean 'megatron'?"),
     ((*SMALL[1:], "--tokens", -3), "-3 tokens to train on"),
     ((*SMALL[1:], "--tokens", "nan"), "nan tokens to train on"),
     ((*SMALL[1:], "--objective", "speed"), "no objective 'speed'"),

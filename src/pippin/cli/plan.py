@@ -37,7 +37,8 @@ class Asked:
     calibration: Path | None = None
     catalog: Path | None = None
     layout: str | None = None
-    flash: bool = True
+    framework: str | None = None
+    flash: bool | None = None
     count: int = 5
     explain_memory: bool = False
     html: Path | None = None
@@ -54,6 +55,7 @@ def run(asked: Asked) -> None:
         sequence_length=asked.sequence_length,
         tokens=asked.tokens,
         precision=asked.precision,
+        framework=asked.framework,
         flash=asked.flash,
     )
     calibration = read_calibration(asked.calibration) if asked.calibration else shipped_calibration()

@@ -70,7 +70,10 @@ def plan(
         str | None, typer.Option(metavar="TENSOR=8,...", help="Evaluate this layout beside the best.")
     ] = None,
     top: Annotated[int, typer.Option(help="How many layouts to show.", min=1, max=64)] = 5,
-    flash: Annotated[bool, typer.Option("--flash/--no-flash", help="Fused attention.")] = True,
+    framework: Annotated[
+        str | None, typer.Option(help="Whose memory: megatron, or pippin (the default for a job file).")
+    ] = None,
+    flash: Annotated[bool | None, typer.Option("--flash/--no-flash", help="Fused attention.")] = None,
     explain_memory: Annotated[
         bool, typer.Option("--explain-memory", help="Show what fills each stage's memory.")
     ] = False,
@@ -117,6 +120,7 @@ def plan(
             calibration=calibration,
             catalog=file,
             layout=layout,
+            framework=framework,
             flash=flash,
             count=top,
             explain_memory=explain_memory,

@@ -26,6 +26,7 @@ def answer_json(found: Answer, *, explain_memory: bool = False) -> dict[str, Any
         "model": request.model,
         "parameters": request.parameters,
         "precision": request.precision,
+        "framework": request.framework.name,
         "fleet": found.fleet.fleet_id,
         "chip": found.fleet.chip.chip_id,
         "global_batch": {

@@ -60,7 +60,7 @@ MEGATRON = Framework(
 # beside the gradients, a loss in chunks of 512 tokens, blocked attention, elementwise work half fused. Arrays
 # counted on compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
 PIPPIN = Framework(
-    name="Pippin on a CPU",
+    name="Pippin",
     parameter=4,
     gradient=8,
     optimizer=8,
@@ -74,7 +74,7 @@ PIPPIN = Framework(
     extra_stream=5,
     extra_hidden=2,
     margin=0.06,
-    source="arrays counted on steps compiled for a CPU",
+    source="arrays counted on steps that XLA compiled for a CPU; fused kernels keep less",
 )
 
 FRAMEWORKS = {"megatron": MEGATRON, "pippin": PIPPIN}

@@ -46,7 +46,10 @@ class Rated:
             return cls(known.tflops * 1e12, basis)
         tflops = {"fp4": chip.fp4_tflops, "int8": chip.int8_tops}.get(precision)
         if tflops:
-            return cls(tflops * 1e12, f"{tflops:g} T operations/s a chip in {precision}, dense")
+            basis = (
+                f"{tflops:g} T operations/s a chip in {precision}, dense ({chip.flops_source}, {chip.as_of})"
+            )
+            return cls(tflops * 1e12, basis)
         return cls(None, why_no_peak(chip, _DTYPES.get(precision, precision)))
 
 

@@ -16,7 +16,7 @@ from pippin.models.published import PUBLISHED_RECIPES
 from pippin.plan.calibration import Calibration
 from pippin.plan.cost import TokenBudget, token_budget
 from pippin.plan.counts import active_parameters, num_parameters
-from pippin.plan.framework import FRAMEWORKS, MEGATRON, Framework, at_precision
+from pippin.plan.framework import FRAMEWORKS, Framework, at_precision
 from pippin.plan.search import Task
 from pippin.plan.system import Precision, System
 
@@ -75,10 +75,13 @@ def make_request(
     sequence_length: int | None = None,
     tokens: float | None = None,
     precision: str = "bf16",
-    framework: str = "megatron",
-    flash: bool = True,
+    framework: str | None = None,
+    flash: bool | None = None,
 ) -> Request:
     """Gathers what is asked; what is left out comes from the job, or from the model's published recipe.
+
+    A job file is planned as `pippin train` does it (framework `pippin`, its own attention), a model as
+    Megatron-Core would, with fused attention.
 
     Raises:
         PippinError: neither job nor model or both, an unknown name (the nearest is named), nonsense numbers.
@@ -88,7 +91,7 @@ def make_request(
             "give a job file or --model, one of them", fix="as in pippin plan --model gpt3-175b"
         )
     known = _from_job(job) if job else _from_model(model or "")
-    name, config, batch, length, basis, published, source = known
+    name, config, batch, length, basis, published, source, fused = known
     if global_batch is not None or sequence_length is not None:
         given = [n for n, v in (("batch", global_batch), ("length", sequence_length)) if v is not None]
         basis = f"{' and '.join(given)} given by the user" + ("" if len(given) == 2 else f"; else {basis}")
@@ -103,12 +106,12 @@ def make_request(
         batch_basis=basis,
         budget=token_budget(tokens, published, source, active_parameters(config)),
         precision=_precision(precision),
-        framework=at_precision(_framework(framework), precision),
-        flash=flash,
+        framework=at_precision(_framework(framework or ("pippin" if job else "megatron")), precision),
+        flash=fused if flash is None else flash,
     )
 
 
-_Known = tuple[str, ModelConfig, int, int, str, float | None, str]
+_Known = tuple[str, ModelConfig, int, int, str, float | None, str, bool]
 
 
 def _from_job(path: Path) -> _Known:
@@ -117,8 +120,15 @@ def _from_job(path: Path) -> _Known:
     tokens = float(train.steps * job.tokens_per_step)
     name = str(job.model.get("preset", path.stem))
     return (
-        name, job.shape, train.batch_size, train.sequence_length, f"of {path.name}", tokens, path.name
-    )  # fmt: skip
+        name,
+        job.shape,
+        train.batch_size,
+        train.sequence_length,
+        f"of {path.name}",
+        tokens,
+        path.name,
+        (job.chip.attention or "reference") != "reference",
+    )
 
 
 def _from_model(name: str) -> _Known:
@@ -129,7 +139,7 @@ def _from_model(name: str) -> _Known:
     config = ModelConfig(**{"vocab_size": 8192} | fields)
     recipe = PUBLISHED_RECIPES.get(name)
     if recipe is None:
-        return name, config, _ASSUMED_BATCH, _ASSUMED_LENGTH, "assumed: a million tokens", None, ""
+        return name, config, _ASSUMED_BATCH, _ASSUMED_LENGTH, "assumed: a million tokens", None, "", True
     return (
         name,
         config,
@@ -138,6 +148,7 @@ def _from_model(name: str) -> _Known:
         recipe.source,
         recipe.tokens,
         recipe.source,
+        True,
     )
 
 
@@ -173,7 +184,11 @@ def _precision(name: str) -> Precision:
 
 
 def _framework(name: str) -> Framework:
-    return FRAMEWORKS.get(name, MEGATRON)
+    if name not in FRAMEWORKS:
+        close = nearest(name, FRAMEWORKS)
+        fix = f"did you mean '{close}'?" if close else f"one of {', '.join(FRAMEWORKS)}"
+        raise PippinError(f"no framework '{name}'", where="--framework", fix=fix)
+    return FRAMEWORKS[name]
 
 
 def find_fleet(catalog: Catalog, chip: str | None, fleet: str | None, chips: int | None) -> tuple[Fleet, int]:
