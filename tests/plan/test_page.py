@@ -84,7 +84,7 @@ def test_it_says_what_it_rests_on(comparison: Comparison) -> None:
         "capacity block",
         "nothing here was measured on these fleets",
         "trn1_16 cannot: the model needs 4.1 TiB more than its memory",
-        "131,072 sequences an update in all",
+        "131,072 sequences an update in all, 2,048 a learner",
     ):
         assert words in text, words
 

@@ -82,7 +82,7 @@ def test_json_is_json_and_each_null_is_explained() -> None:
         rate=site().rate,
         times=site().times,
     )
-    goodput = goodput_json(found, site(), [apart])
+    goodput = goodput_json(found, site(), [apart], 16_384)
     assert json.loads(json.dumps(goodput, allow_nan=False)) == goodput
     assert unknowns(goodput) == [".asynchronous.statistical_cost"]
     (learners,) = goodput["asynchronous"]
@@ -100,6 +100,6 @@ def test_json_is_json_and_each_null_is_explained() -> None:
 
 
 def test_checkpoint_intervals_are_near_each_other() -> None:
-    every = goodput_json(prospect(STEP, site(), BUDGET), site(), [])["checkpoint_every_seconds"]
+    every = goodput_json(prospect(STEP, site(), BUDGET), site(), [], 16_384)["checkpoint_every_seconds"]
     assert every["young"] == pytest.approx(every["best"], rel=0.05)
     assert every["availability"] == pytest.approx(every["best"], rel=0.06)

@@ -88,9 +88,10 @@ def _outcome(found: Answer) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     rows = [
         ("tokens", f"{si(request.budget.tokens, 'tokens')} ({request.budget.basis})"),
-        ("goodput", f"{spread(run.goodput, percent)} together"),
+        ("goodput", f"{spread(run.goodput, percent)} on the {run.step.chips:,} chips of the plan"),
+        ("", f"{spread(found.plan.together_on(found.plan.chips), percent)} together on all chips"),
     ]
-    for each in found.plan.chosen.apart:
+    for each in found.plan.apart:
         label = f"{each.exchange.learners} learners apart, {each.chips_per_learner:,} chips each"
         rows.append(("", f"{spread(each.goodput, percent)} with {label}"))
     rows.append(("time to train", days(run.seconds)))

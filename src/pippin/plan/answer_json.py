@@ -48,7 +48,7 @@ def answer_json(found: Answer, *, explain_memory: bool = False) -> dict[str, Any
         **with_interval("tokens_per_second", run.step.tokens_per_second),
         **with_interval("effective_tokens_per_second", run.effective_tokens_per_second),
         **with_interval("train_seconds", run.seconds),
-        "goodput": goodput_json(run, plan.site, list(plan.chosen.apart)),
+        "goodput": goodput_json(run, plan.site, plan.apart, plan.chips),
         "cost": cost_json(run),
         "energy": energy_json(run.energy),
         "scaling": [point_json(point) for point in plan.points],

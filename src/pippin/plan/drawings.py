@@ -83,9 +83,12 @@ def draw_front(plan: Comparison, canvas: Canvas) -> None:
         "days to train",
     )
     for index, fleet in priced:
-        _draw_fleet_front(axes, plan.front(fleet), fleet_colour(index), below=bool(index % 2))
+        _draw_fleet_front(axes, plan.front(fleet), fleet_colour(index))
     _widen(axes, [p for _, fleet in priced for p in plan.front(fleet)])
     finish(axes, usd)
+    taken: list[Box] = []
+    for index, fleet in priced:
+        _label_points(axes, plan.front(fleet), taken, below=bool(index % 2))
     _key(canvas, [(fleet_colour(i), _front_label(plan, fleet, canvas.narrow)) for i, fleet in priced])
 
 
@@ -95,7 +98,7 @@ def _front_label(plan: Comparison, fleet: FleetPlan, narrow: bool) -> str:
     return fleet.name if narrow else f"{fleet.name}: {cost.basis.label}"
 
 
-def _draw_fleet_front(axes: Axes, points: Sequence[FrontPoint], name: str, *, below: bool) -> None:
+def _draw_fleet_front(axes: Axes, points: Sequence[FrontPoint], name: str) -> None:
     days = [p.run.seconds.value / DAY_SECONDS for p in points]
     usd = [p.cost.usd.value for p in points if p.cost.usd]
     axes.plot(days, usd, color=colour(name), linewidth=1.5, marker="o", markersize=5)
@@ -111,16 +114,33 @@ def _draw_fleet_front(axes: Axes, points: Sequence[FrontPoint], name: str, *, be
                 alpha=_BAND,
                 solid_capstyle="butt",
             )
-    for point, x, y in zip(points, days, usd, strict=True):
+
+
+def _label_points(axes: Axes, points: Sequence[FrontPoint], taken: list[Box], *, below: bool) -> None:
+    """The chips beside each dot; a label that would lie on another is left to the table."""
+    for point in points:
+        assert point.cost.usd is not None
+        place = (point.run.seconds.value / DAY_SECONDS, point.cost.usd.value)
+        text = f"{point.run.step.chips:,}"
+        x, y = axes.transData.transform(place)
+        width, height = 7.5 * len(text), 14.0
+        own = (x - 5 - width, y - 13, width, height) if below else (x + 6, y + 5, width, height)
+        if any(_overlap(own, other) for other in taken):
+            continue
+        taken.append(own)
         axes.annotate(
-            f"{point.run.step.chips:,}",
-            (x, y),
+            text,
+            place,
             (-5, -13) if below else (6, 5),
             ha="right" if below else "left",
             textcoords="offset points",
             fontsize=SMALL_PX,
             color=colour("ink"),
         )
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
 
 
 def _widen(axes: Axes, points: Sequence[FrontPoint]) -> None:
@@ -195,6 +215,8 @@ def _price_row(canvas: Canvas, cost: Cost, left: float, y: float, scale: float, 
 
 
 _SCALING_PX = 290
+_LEARNER_COLOURS = ("data", "model", "checkpoint", "evaluation")
+Curve = list[tuple[int, Estimate]]
 
 
 def scaling_fleets(plan: Comparison) -> list[FleetPlan]:
@@ -203,20 +225,36 @@ def scaling_fleets(plan: Comparison) -> list[FleetPlan]:
 
 
 def scaling_height(plan: Comparison, narrow: bool) -> float:
-    rows = len(scaling_fleets(plan))
-    return _SCALING_PX * (rows if narrow else -(-rows // 2)) + 22 * (len(_curve_names(plan)) + 1)
+    rows = len(scaling_fleets(plan)) * (2 if narrow else 1)
+    return _SCALING_PX * rows + 22 * (len(_curve_names(plan)) + 1)
 
 
 def draw_scaling(plan: Comparison, canvas: Canvas) -> None:
-    """Tokens of lasting work a second over the chips, together and apart, a panel for each fleet."""
+    """For each fleet the goodput on so many chips, and the tokens of lasting work a second."""
     fleets = scaling_fleets(plan)
-    for fleet, box in zip(fleets, boxes(canvas, len(fleets), _SCALING_PX), strict=True):
-        axes = log_panel(canvas, box, f"{fleet.name}, tokens/s that last", "chips")
-        top = _draw_curves(axes, fleet)
+    places = boxes(canvas, 2 * len(fleets), _SCALING_PX)
+    for index, fleet in enumerate(fleets):
+        _draw_goodput(canvas, places[2 * index], fleet)
+        axes = log_panel(canvas, places[2 * index + 1], f"{fleet.name}, tokens/s that last", "chips at work")
+        top = _draw_rates(axes, fleet)
         axes.set_ylim(max(axes.get_ylim()[0], top / 300), top * 1.6)
         finish(axes)
-    names = [("idle", "the same without failures"), *_curve_names(plan)]
-    _key(canvas, names)
+    _key(canvas, [("idle", "one job without failures (right)"), *_curve_names(plan)])
+
+
+def _draw_goodput(canvas: Canvas, box: Box, fleet: FleetPlan) -> None:
+    from matplotlib.ticker import FixedLocator
+
+    axes = log_panel(canvas, box, f"{fleet.name}, goodput", "chips at work")
+    axes.set_yscale("linear")
+    together = [(size, fleet.together_on(size)) for size in (p.chips for p in fleet.points)]
+    for name, curve in [("second", together), *_learner_curves(fleet, lambda a: a.goodput)]:
+        _draw_band(axes, curve, name)
+    axes.set_ylim(0.01, 1.04)
+    finish(axes)
+    axes.set_ylim(0, 1.04)  # this axis alone is not logarithmic
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
 def _curve_names(plan: Comparison) -> list[tuple[str, str]]:
@@ -225,38 +263,34 @@ def _curve_names(plan: Comparison) -> list[tuple[str, str]]:
     return [("second", "one synchronous job"), *zip(_LEARNER_COLOURS, names, strict=False)]
 
 
-_LEARNER_COLOURS = ("data", "model", "checkpoint", "evaluation")
-
-
-def _draw_curves(axes: Axes, fleet: FleetPlan) -> float:
-    together = [(p.chips, p.together) for p in fleet.points if p.together]
-    sizes = [chips for chips, _ in together]
-    perfect = [run.step.tokens_per_second.value for _, run in together]
-    axes.plot(sizes, perfect, color=colour("idle"), linewidth=1, linestyle=(0, (4, 3)))
-    curves: list[tuple[str, list[tuple[int, Estimate]]]] = [
-        ("second", [(chips, run.effective_tokens_per_second) for chips, run in together])
-    ]
-    learners: dict[int, list[tuple[int, Asynchronous]]] = {}
-    for point in fleet.points:
-        for each in point.apart:
-            learners.setdefault(each.exchange.learners, []).append((point.chips, each))
-    for name, count in zip(_LEARNER_COLOURS, sorted(learners), strict=False):
-        curves.append((name, [(chips, a.effective_tokens_per_second) for chips, a in learners[count]]))
+def _draw_rates(axes: Axes, fleet: FleetPlan) -> float:
+    runs = {p.together.step.chips: p.together for p in reversed(fleet.points) if p.together}
+    sizes = sorted(runs)
+    perfect: Curve = [(size, runs[size].step.tokens_per_second) for size in sizes]
+    axes.plot(sizes, [e.value for _, e in perfect], color=colour("idle"), linewidth=1, linestyle=(0, (4, 3)))
+    together: Curve = [(size, runs[size].effective_tokens_per_second) for size in sizes]
+    curves = [("second", together), *_learner_curves(fleet, lambda a: a.effective_tokens_per_second)]
     for name, curve in curves:
         _draw_band(axes, curve, name)
-    return max([*perfect, *(e.high for _, curve in curves for _, e in curve)])
+    return max(e.high for _, curve in [*curves, ("", perfect)] for _, e in curve)
 
 
-def _draw_band(axes: Axes, curve: Sequence[tuple[int, Estimate]], name: str) -> None:
+def _learner_curves(fleet: FleetPlan, of: Callable[[Asynchronous], Estimate]) -> list[tuple[str, Curve]]:
+    """A curve for each number of learners, over the chips at work."""
+    by_count: dict[int, dict[int, Estimate]] = {}
+    for point in reversed(fleet.points):
+        for each in point.apart:
+            by_count.setdefault(each.exchange.learners, {})[each.chips] = of(each)
+    return [
+        (name, sorted(by_count[count].items(), key=lambda item: item[0]))
+        for name, count in zip(_LEARNER_COLOURS, sorted(by_count), strict=False)
+    ]
+
+
+def _draw_band(axes: Axes, curve: Curve, name: str) -> None:
     sizes: Any = [chips for chips, _ in curve]
     floor = max(e.value for _, e in curve) * 1e-6  # zero has no place on a logarithmic axis
     low: Any = [max(e.low, floor) for _, e in curve]
     axes.fill_between(sizes, low, [e.high for _, e in curve], color=colour(name), alpha=_BAND, linewidth=0)
-    axes.plot(
-        sizes,
-        [max(e.value, floor) for _, e in curve],
-        color=colour(name),
-        linewidth=2,
-        marker="o",
-        markersize=4,
-    )
+    values = [max(e.value, floor) for _, e in curve]
+    axes.plot(sizes, values, color=colour(name), linewidth=2, marker="o", markersize=4)

@@ -118,50 +118,37 @@ def _price_finding(plan: Comparison) -> str:
 
 
 def _scaling(plan: Comparison) -> Words:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for fleet in drawings.scaling_fleets(plan):
         for point in fleet.points:
-            if point.together:
-                run = point.together
+            if run := point.together:
                 rows.append(
-                    _row(fleet.name, point.chips, "together", run.goodput, run.effective_tokens_per_second)
+                    _row(fleet, run.step.chips, "together", run.goodput, run.effective_tokens_per_second)
                 )
-            rows += [
-                _row(
-                    fleet.name,
-                    point.chips,
-                    f"{a.exchange.learners} learners",
-                    a.goodput,
-                    a.effective_tokens_per_second,
-                )
-                for a in point.apart
-            ]
+            for a in point.apart:
+                how = f"{a.exchange.learners} learners"
+                rows.append(_row(fleet, a.chips, how, a.goodput, a.effective_tokens_per_second))
+    rows = list(dict.fromkeys(rows))  # the best of two sizes may be one layout
     note = (
-        "Bands: 80 % intervals of step time, failure rate and recovery. Each learner takes the batch of one "
-        "job, so together they take more tokens an update; what that and meeting rarely cost in loss is not "
-        "known and not in these curves."
+        "Goodput: as if all chips worked. Tokens/s: the layout that is best with failures counted, which may "
+        "leave chips idle. Bands: 80 % intervals of step time, failure rate and recovery. Each learner takes "
+        "the batch of one job, so together they take more tokens an update; what that and meeting rarely "
+        "cost in loss is not known and not in these curves."
     )
-    columns = ("Fleet", "Chips", "How", "Goodput", "Tokens/s that last")
+    columns = ("Fleet", "Chips at work", "How", "Goodput", "Tokens/s that last")
     return Words("More chips, together and apart", _scaling_finding(plan), note, columns, rows)
 
 
-def _row(fleet: str, chips: int, how: str, goodput: Estimate, rate: Estimate) -> tuple[str, ...]:
-    return (
-        fleet,
-        f"{chips:,}",
-        how,
-        spread(goodput, percent),
-        spread(rate, lambda v: si(v, "")).replace(SPACE, " "),
-    )
+def _row(fleet: FleetPlan, chips: int, how: str, goodput: Estimate, rate: Estimate) -> tuple[str, ...]:
+    lasting = spread(rate, lambda value: si(value, "").replace(SPACE, " "))
+    return (fleet.name, f"{chips:,}", how, spread(goodput, percent), lasting)
 
 
 def _scaling_finding(plan: Comparison) -> str:
-    fleet = max(drawings.scaling_fleets(plan), key=lambda f: f.points[0].chips)
-    point = next(p for p in fleet.points if p.together)
-    assert point.together is not None
-    kept = spread(point.together.goodput, percent)
-    finding = f"At {point.chips:,} chips of {fleet.name} one synchronous job keeps {kept} of its time"
-    if point.apart:
-        best = max(point.apart, key=lambda a: a.goodput.value)
+    fleet = max(drawings.scaling_fleets(plan), key=lambda f: f.chips)
+    kept = spread(fleet.together_on(fleet.chips), percent)
+    finding = f"A synchronous job on all {fleet.chips:,} chips of {fleet.name} would keep {kept} of its time"
+    if fleet.apart:
+        best = max(fleet.apart, key=lambda a: a.goodput.value)
         finding += f", {best.exchange.learners} learners apart {percent(best.goodput.value)}"
     return finding + "."

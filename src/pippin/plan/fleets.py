@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from pippin.plan.asynchronous import Asynchronous
 from pippin.plan.cost import Cost, TokenBudget, common_kind, reference
 from pippin.plan.estimate import Estimate
+from pippin.plan.failures import synchronous_goodput
 from pippin.plan.prospect import Prospect, Site
 from pippin.plan.scaling import FrontPoint, ScalePoint, front
 
@@ -37,6 +39,15 @@ class FleetPlan:
         """The run of the chosen size; a plan is made of a size that fits."""
         assert self.chosen.together is not None
         return self.chosen.together
+
+    @property
+    def apart(self) -> tuple[Asynchronous, ...]:
+        """Learners on the whole fleet: what they are for is to use all of it."""
+        return self.points[0].apart
+
+    def together_on(self, chips: int) -> Estimate:
+        """Goodput of a synchronous job that used so many chips, whether or not that pays."""
+        return synchronous_goodput(self.site.rate, self.site.times, chips)
 
     @property
     def idle_chips(self) -> int:

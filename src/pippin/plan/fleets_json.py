@@ -53,7 +53,7 @@ def _fleet(plan: Comparison, fleet: FleetPlan) -> dict[str, Any]:
         **with_interval("usd", cost.usd if cost else None),
         **with_interval("usd_per_million_tokens", cost.usd_per_million_tokens if cost else None),
         "usd_basis": cost.basis.label if cost else None,
-        "goodput": goodput_json(run, fleet.site, list(fleet.chosen.apart)),
+        "goodput": goodput_json(run, fleet.site, fleet.apart, fleet.chips),
         "cost": cost_json(run),
         "energy": energy_json(run.energy),
         "scaling": [point_json(point) for point in fleet.points],

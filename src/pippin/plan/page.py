@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pippin.plan.asynchronous import EVIDENCE, STATISTICAL_COST
+from pippin.plan.asynchronous import EVIDENCE, STATISTICAL_COST, Asynchronous
 from pippin.plan.cost import Cost
 from pippin.plan.drawings import fleet_colour
 from pippin.plan.energy import RATED
@@ -74,7 +74,8 @@ def write_page(plan: Comparison, path: Path, *, version: str, command: str) -> N
 
 
 def _title(plan: Comparison) -> str:
-    names = [fleet.name for fleet in plan.fleets]
+    # A name is not broken at its hyphen.
+    names = [fleet.name.replace("-", "\u2011") for fleet in plan.fleets]
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     return f"{plan.model} on {listed}"
 
@@ -129,6 +130,7 @@ def side_by_side(plan: Comparison) -> list[Row]:
         ("Goodput, one synchronous job", _goodput, False),
         ("Goodput, replicas that go on", _replicas, False),
         ("Goodput, learners apart", _apart, False),
+        ("Tokens/s of learners apart", _apart_rate, False),
         ("Energy of the chips", _energy, False),
         ("Chips", _chips, False),
         ("Layout", lambda f: Cell(f.layout, f"{byte_size(f.memory_bytes)} a chip"), False),
@@ -169,12 +171,12 @@ def _mfu(fleet: FleetPlan) -> Cell:
 
 def _goodput(fleet: FleetPlan) -> Cell:
     rate = fleet.site.rate.mtbf_years
-    known = "" if fleet.site.rate.public else ", not published for this chip"
     note = f"a chip fails every {significant(rate.value, 2)} years "
-    return Cell(
-        spread(fleet.run.synchronous, percent),
-        note + f"({significant(rate.low, 2)} to {significant(rate.high, 2)}){known}",
-    )
+    note += f"({significant(rate.low, 2)} to {significant(rate.high, 2)})"
+    note += "" if fleet.site.rate.public else ", not published for this chip"
+    if fleet.chips > fleet.run.step.chips:
+        note += f"; on all {fleet.chips:,} chips {spread(fleet.together_on(fleet.chips), percent)}"
+    return Cell(spread(fleet.run.synchronous, percent), note)
 
 
 def _replicas(fleet: FleetPlan) -> Cell:
@@ -182,11 +184,23 @@ def _replicas(fleet: FleetPlan) -> Cell:
 
 
 def _apart(fleet: FleetPlan) -> Cell:
-    if not fleet.chosen.apart:
+    if not fleet.apart:
         return Cell(None, "a learner's share of the chips does not hold the model")
-    best = max(fleet.chosen.apart, key=lambda a: a.effective_tokens_per_second.value)
-    batch = f"{best.exchange.learners} learners, {best.total_batch:,} sequences an update in all"
-    return Cell(spread(best.goodput, percent), f"{batch}; the cost in loss is not known")
+    best = _best_apart(fleet)
+    what = f"{best.exchange.learners} learners on {best.chips:,} chips"
+    return Cell(spread(best.goodput, percent), f"{what}; the cost in loss is not known")
+
+
+def _apart_rate(fleet: FleetPlan) -> Cell:
+    if not fleet.apart:
+        return Cell(None, "a learner's share of the chips does not hold the model")
+    best = _best_apart(fleet)
+    note = f"{best.total_batch:,} sequences an update in all, {best.learner_batch:,} a learner"
+    return Cell(_rate(best.effective_tokens_per_second), note)
+
+
+def _best_apart(fleet: FleetPlan) -> Asynchronous:
+    return max(fleet.apart, key=lambda a: a.effective_tokens_per_second.value)
 
 
 def _energy(fleet: FleetPlan) -> Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,8 +125,18 @@ def with_interval(name: str, estimate: Estimate | None) -> dict[str, Any]:
     return {name: value, f"{name}_interval": estimate.as_list()}
 
 
-def goodput_json(found: Prospect, site: Site, learners: list[Asynchronous]) -> dict[str, Any]:
-    """The `goodput` part of an answer."""
+def goodput_json(
+    found: Prospect, site: Site, learners: Sequence[Asynchronous], fleet_chips: int
+) -> dict[str, Any]:
+    """The `goodput` part of an answer.
+
+    Args:
+        found: the run of the chosen size.
+        site: where it is.
+        learners: on the whole fleet.
+        fleet_chips: chips of the whole fleet.
+    """
+    everything = synchronous_goodput(site.rate, site.times, fleet_chips)
     mtbf = float(goodput.fleet_mtbf(site.rate.mtbf_years.value, found.step.chips))
     restart, checkpoint = site.times.restart.value, site.times.checkpoint.value
     return {
@@ -133,6 +144,7 @@ def goodput_json(found: Prospect, site: Site, learners: list[Asynchronous]) -> d
         "mode": found.mode,
         "synchronous": with_interval("goodput", found.synchronous),
         "replicas": {"replicas": found.step.replicas, **with_interval("goodput", found.replicas)},
+        "synchronous_on_the_whole_fleet": {"chips": fleet_chips, **with_interval("goodput", everything)},
         "asynchronous": [asynchronous_json(each, found.budget) for each in learners],
         "mtbf_chip_years": {
             **with_interval("value", site.rate.mtbf_years),
