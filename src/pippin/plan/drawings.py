@@ -239,7 +239,7 @@ def draw_scaling(plan: Comparison, canvas: Canvas) -> None:
         top = _draw_rates(axes, fleet)
         axes.set_ylim(max(axes.get_ylim()[0], top / 300), top * 1.6)
         finish(axes)
-    _key(canvas, [("idle", "one job without failures (right)"), *_curve_names(plan)])
+    _key(canvas, [("idle", "one job without failures, tokens/s"), *_curve_names(plan)])
 
 
 def _draw_goodput(canvas: Canvas, box: Box, fleet: FleetPlan) -> None:
