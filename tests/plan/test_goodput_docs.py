@@ -52,3 +52,8 @@ def test_recovery_times_and_defaults_are_those_that_ship() -> None:
     assert "away 20 min (5 to 60)" in spoken and times.down.as_list() == [300.0, 3600.0]
     assert f"(default {INNER_STEPS}, as INTELLECT-1)" in spoken
     assert f"at {WIRE_BITS} bits" in spoken
+
+
+def test_the_picture_of_the_page_is_small() -> None:
+    picture = Path(__file__).parents[2] / "docs" / "images" / "plan.png"
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 300_000
