@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from pippin.cli import planning
+from pippin.cli.planning import SearchDisplay
 from pippin.plan.peers import CALCULON
 
 WITHOUT_JAX = """
@@ -171,17 +173,21 @@ def test_fleets_are_set_side_by_side(here: Callable[..., Any], tmp_path: Path) -
     assert "<svg" in page.read_text()
 
 
-def test_every_null_has_its_reason(here: Callable[..., Any]) -> None:
-    """Under its own path, or in a `reason` that stands beside it."""
-    found = answered(here, "plan", "--model", "llama3.1-8b", "--chip", "mi355x", "--chips", 8)
+# Nulls that say what they are by themselves: no term or region belongs to the price, no reason is needed.
+_PLAIN_NULLS = {"reason", "term", "region"}
+
+
+@pytest.mark.parametrize("chip", ["mi355x", "trn3"])
+def test_every_null_has_its_reason(here: Callable[..., Any], chip: str) -> None:
+    """In `unknown`, or in the key of the same name with `_reason`, or in `reason`, beside it."""
+    found = answered(here, "plan", "--model", "llama3.1-8b", "--chip", chip, "--chips", 8)
     for path in nulls(found):
-        parent: Any = found
-        for part in path.split(".")[:-1]:
-            parent = parent[int(part)] if isinstance(parent, list) else parent[part]
-        explained = path.removesuffix("_interval") in found["unknown"] or any(
-            "reason" in key or key in ("source", "unknown", "basis", "kind") for key in parent
-        )
-        assert explained, path
+        *above, name = path.removesuffix("_interval").split(".")
+        beside: Any = found
+        for part in above:
+            beside = beside[int(part)] if isinstance(beside, list) else beside[part]
+        known = {path.removesuffix("_interval"), ".".join(above)} & found["unknown"].keys()
+        assert known or name in _PLAIN_NULLS or beside.get(f"{name}_reason") or beside.get("reason"), path
 
 
 MISTAKES = [
@@ -236,6 +242,28 @@ def test_a_fleet_too_small_says_how_much_is_missing_and_what_would_do(here: Call
     assert enough > 16
     retried = here("plan", "--model", "llama3.1-405b", *options[:3], enough, *options[4:], "--json")
     assert retried.status == 0, retried.err
+
+
+def test_ctrl_c_ends_a_search_in_one_line(here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SearchDisplay, "progress", interrupt)
+    outcome = here(*SMALL)
+    assert (outcome.status, outcome.out) == (130, "")
+    assert outcome.err.strip().splitlines()[-1] == "pippin: interrupted"
+    assert "Traceback" not in outcome.err
+
+
+def test_a_search_tells_of_itself_only_when_it_takes_long(
+    here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_PATIENCE_SECONDS", 3600.0)
+    assert here(*SMALL).err == ""
+    monkeypatch.setattr(planning, "_PATIENCE_SECONDS", 0.0)
+    told = here(*SMALL)
+    assert told.err.startswith("searching ") and len(told.err.splitlines()) == 1
+    assert "searching" not in told.out
 
 
 def test_it_runs_where_jax_cannot_be_imported() -> None:

@@ -17,7 +17,7 @@ from pippin.train.step import Choices, Program
     [
         ({"preset": "pippin-3m", "num_layers": 1}, 4, 128, False),
         ({"preset": "pippin-3m", "vocab_size": 1024}, 16, 128, False),
-        ({"preset": "pippin-5m", "num_layers": 6, "vocab_size": 2048}, 8, 256, True),
+        ({"preset": "pippin-5m", "num_layers": 6, "vocab_size": 2048}, 16, 128, True),
     ],
 )
 def test_within_a_fifth_of_what_the_compiler_reserves(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import typer
+
 from pippin.catalog import Fleet, load_catalog
 from pippin.cli.catalog import print_json
 from pippin.cli.planning import SearchDisplay
@@ -47,7 +49,14 @@ class Asked:
 
 
 def run(asked: Asked) -> None:
-    """Plans and prints: one fleet in full, several side by side."""
+    """Plans and prints: one fleet in full, several side by side. Ctrl-C ends it in one line."""
+    try:
+        _run(asked)
+    except KeyboardInterrupt as stop:
+        raise typer.Abort from stop
+
+
+def _run(asked: Asked) -> None:
     request = make_request(
         asked.job,
         asked.model,

@@ -7,6 +7,7 @@ from typing import Any
 from pippin.models.counts import FLOP_DEFINITION
 from pippin.plan.answer import Answer
 from pippin.plan.asked import stages_of
+from pippin.plan.energy import NO_OVERHEAD
 from pippin.plan.fleets_json import chips_json, point_json
 from pippin.plan.peers import PeerFinding
 from pippin.plan.prospect import cost_json, energy_json, goodput_json, with_interval
@@ -19,6 +20,8 @@ def answer_json(found: Answer, *, explain_memory: bool = False) -> dict[str, Any
     plan, request, ranking = found.plan, found.request, found.ranking
     run = plan.run
     unknown = {f"energy.{key}": reason for key, reason in run.energy.reasons.items()}
+    if run.energy.facility_overhead is None:
+        unknown["energy.facility_overhead"] = NO_OVERHEAD
     if found.rated.flops_per_second is None:
         unknown |= {f"best.{i}.mfu": found.rated.basis for i in range(len(found.best))}
     unknown |= {f"cost.{i}.usd": c.reason for i, c in enumerate(run.costs) if c.reason}
