@@ -55,7 +55,7 @@ def test_the_search_finds_what_looking_at_every_layout_finds() -> None:
             for zero in zeros:
                 layouts = space.layouts(rows, choice, zero)
                 step = step_time(shapes, layouts, SMALL.system, SMALL.calibration).step_seconds
-                fits = memory(shapes, layouts, SMALL.framework).total <= SMALL.usable_bytes
+                fits = memory(shapes, layouts, SMALL.framework, SMALL.slice_chips).total <= SMALL.usable_bytes
                 total, fitting = total + len(rows), fitting + int(fits.sum())
                 for row, seconds in zip(rows[fits], step[fits], strict=True):
                     best[row] = min(seconds, best.get(row, np.inf))

@@ -89,7 +89,7 @@ def stages_of(task: Task, ranked: RankedLayout) -> list[dict[str, Any]]:
     layout, shapes = single(**ranked.layout), Shapes.of(task.config)
     found: list[dict[str, Any]] = []
     for stage in range(ranked.layout["stage"]):
-        held = stage_memory(shapes, layout, stage, task.framework)
+        held = stage_memory(shapes, layout, stage, task.framework, task.slice_chips)
         parts = {f.name: float(np.ravel(getattr(held, f.name))[0]) for f in fields(Memory)}
         if found and found[-1]["parts"] == parts:
             found[-1]["stages"][1] = stage

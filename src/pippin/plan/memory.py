@@ -35,15 +35,19 @@ class Memory:
         return sum((getattr(self, f.name) for f in fields(self)), np.zeros(()))
 
 
-def memory(shapes: Shapes, layouts: Layouts, framework: Framework = MEGATRON) -> Memory:
+def memory(
+    shapes: Shapes, layouts: Layouts, framework: Framework = MEGATRON, slice_chips: float = np.inf
+) -> Memory:
     """The stage that needs most, for each layout.
 
     Args:
         shapes: one model, or one a layout.
         layouts: how the step is spread.
         framework: what is kept, and in how many bytes.
+        slice_chips: ZeRO 3 splits states no further than over neighbours among so many chips: on a torus
+            the slice, as in `steptime`.
     """
-    model = _Model(shapes, layouts, framework)
+    model = _Model(shapes, layouts, framework, slice_chips)
     worst = model.stage(np.zeros((), np.int64))
     for index in candidate_stages(shapes, layouts)[1:]:
         other = model.stage(index)
@@ -54,22 +58,34 @@ def memory(shapes: Shapes, layouts: Layouts, framework: Framework = MEGATRON) ->
     return worst
 
 
-def stage_memory(shapes: Shapes, layouts: Layouts, stage: int, framework: Framework = MEGATRON) -> Memory:
+def stage_memory(
+    shapes: Shapes,
+    layouts: Layouts,
+    stage: int,
+    framework: Framework = MEGATRON,
+    slice_chips: float = np.inf,
+) -> Memory:
     """One stage's memory; `stage` counts from 0 and must be less than every layout's number of stages."""
-    return _Model(shapes, layouts, framework).stage(np.asarray(stage))
+    return _Model(shapes, layouts, framework, slice_chips).stage(np.asarray(stage))
 
 
 class _Model:
     """What does not depend on the stage, computed once."""
 
-    def __init__(self, shapes: Shapes, layouts: Layouts, framework: Framework) -> None:
+    def __init__(self, shapes: Shapes, layouts: Layouts, framework: Framework, slice_chips: float) -> None:
         self.s, self.lay, self.f = shapes, layouts, framework
         self.p = Parameters.of(shapes)
         self.layer = LayerActivations.of(shapes, layouts, framework)
-        self.replicas = layouts.data * layouts.context
         # Experts lie whole on their ranks, or else are cut like dense weights (as in `steptime`).
         self.expert_spread = np.where(layouts.expert > 1, layouts.expert, layouts.tensor)
-        self.expert_replicas = np.maximum(1, self.replicas * layouts.tensor // self.expert_spread)
+        replicas = layouts.data * layouts.context
+        experts = np.maximum(1, replicas * layouts.tensor // self.expert_spread)
+        self.replicas, self.expert_replicas = replicas, experts
+        if np.isfinite(slice_chips) and np.any(np.asarray(layouts.zero) >= 3):
+            # Ranks of a group that share a slice; the group's members are `stride` ranks apart.
+            for name, stride in (("replicas", layouts.tensor), ("expert_replicas", self.expert_spread)):
+                inside = np.minimum(np.maximum(slice_chips // stride, 1), getattr(self, name))
+                setattr(self, name, np.where(layouts.zero >= 3, inside, getattr(self, name)))
 
     def stage(self, index: np.ndarray) -> Memory:
         stage = Stage.of(self.s, self.lay, index)

@@ -124,7 +124,7 @@ def rank(task: Task, layouts: Layouts, rated: Rated) -> list[RankedLayout]:
     """Evaluates layouts in full, in the order given; the first is what the others are compared with."""
     shapes = Shapes.of(task.config)
     steps = step_time(shapes, layouts, task.system, task.calibration)
-    held = memory(shapes, layouts, task.framework)
+    held = memory(shapes, layouts, task.framework, task.slice_chips)
     low, high = task.calibration.interval(steps.step_seconds, task.system, task.config.moe is not None)
     flops = training_flops_per_token(task.config, task.sequence_length)
     found: list[RankedLayout] = []

@@ -45,6 +45,11 @@ class Task:
     flash: bool = True
 
     @property
+    def slice_chips(self) -> float:
+        """Chips over which ZeRO 3 splits states: a torus' slice, else any number (see `steptime`)."""
+        return float(self.system.domain_chips) if self.system.ring_axes > 1 else np.inf
+
+    @property
     def usable_bytes(self) -> float:
         return self.system.memory_bytes * (1.0 - self.framework.margin)
 
@@ -229,7 +234,7 @@ class _Sweep:
         for zero in zeros:
             layouts = self.space.layouts(rows, choice, zero)
             if zero not in held:
-                total = memory(self.shapes, layouts, self.task.framework).total
+                total = memory(self.shapes, layouts, self.task.framework, self.task.slice_chips).total
                 held[zero] = total, total <= self.task.usable_bytes
                 self.best.note_least(rows, number, zero, total)
             if seconds is None or zero != 2:
