@@ -40,7 +40,9 @@ def finish(axes: Axes, y_text: Callable[[float], str] = tick) -> None:
     """Ticks at 1, 2 and 5 times a power of ten, at most about six of them, and room around the data."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    sides = ((axes.xaxis, axes.get_xlim(), tick), (axes.yaxis, axes.get_ylim(), y_text))
+    left, right = axes.get_xlim()
+    right /= (right / left) ** 0.04  # the last label is centred on its tick and must stay inside
+    sides = ((axes.xaxis, (left, right), tick), (axes.yaxis, axes.get_ylim(), y_text))
     for axis, (low, high), text in sides:
         axis.set_major_locator(FixedLocator(log_ticks(low, high)))
         axis.set_minor_locator(NullLocator())
