@@ -212,6 +212,7 @@ MISTAKES = [
     ((*SMALL[1:], "--restart-seconds", -1), "-1 s is no time to recover in"),
     ((*SMALL[1:], "--spare-nodes", -1), "-1 spare nodes"),
     ((*SMALL[1:], "--learners", 0), "0 learners"),
+    ((*SMALL[1:], "--learner-batch", 0), "a batch of 0 sequences"),
     ((*SMALL[1:], "--link-gbit-per-second", 0), "0 bytes a second"),
     ((*SMALL[1:], "--facility-overhead", 0.5), "at least what its chips do"),
     ((*SMALL[1:], "--layout", "tenser=2"), "did you mean 'tensor'?"),
@@ -285,7 +286,18 @@ def test_a_shape_that_is_only_planned_is_refused_by_train(
 
 def test_what_the_user_states_replaces_what_is_assumed(here: Callable[..., Any]) -> None:
     stated = ("--mtbf-years", 0.5, "--restart-seconds", 60, "--checkpoint-seconds", 5, "--spare-nodes", 2)
-    apart = ("--learners", 2, "--inner-steps", 50, "--wire-bits", 4, "--link-gbit-per-second", 10)
+    apart = (
+        "--learners",
+        2,
+        "--learner-batch",
+        8,
+        "--inner-steps",
+        50,
+        "--wire-bits",
+        4,
+        "--link-gbit-per-second",
+        10,
+    )
     found = answered(here, *SMALL, *stated, *apart, "--facility-overhead", 1.3)
     goodput = found["goodput"]
     assert goodput["mtbf_chip_years"]["value"] == 0.5
@@ -294,6 +306,7 @@ def test_what_the_user_states_replaces_what_is_assumed(here: Callable[..., Any])
     assert goodput["spares"]["nodes"] == 2
     (learners,) = goodput["asynchronous"]
     assert (learners["learners"], learners["inner_steps"], learners["wire_bits"]) == (2, 50, 4)
+    assert (learners["learner_batch"], learners["total_batch"]) == (8, 16)
     assert learners["link_bytes_per_second"] == 1.25e9
     assert found["energy"]["facility_joules"] == pytest.approx(1.3 * found["energy"]["joules"])
 

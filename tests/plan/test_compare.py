@@ -13,7 +13,7 @@ from pippin.plan.compare import Found, Wishes, plan_fleet, plan_fleets
 from pippin.plan.cost import TokenBudget
 from pippin.plan.estimate import Estimate
 from pippin.plan.fleets import FleetPlan
-from pippin.plan.prospect import Step
+from pippin.plan.prospect import Step, few_rounds
 from pippin.plan.scaling import Job
 
 JOB = Job(405e9, 2048, TokenBudget(15.6e12, "a paper"))
@@ -128,3 +128,27 @@ def test_what_the_user_changed_is_noted() -> None:
     found = plan_fleet(fleet, 1024, JOB, Search(), Wishes(sizes=1), rests_on="a test")
     assert "Changed by the user's file: note." in found.notes
     assert replace(found, notes=()).notes == ()
+
+
+def test_learners_may_have_a_batch_of_their_own() -> None:
+    """A 64th of the batch each: as many tokens an update as one job, and as many updates."""
+    asked: list[int] = []
+
+    def small(chips: int) -> Found:
+        asked.append(chips)
+        step = Step(chips, 8, 32 * 8192, Estimate(2.0, 1.5, 2.5))
+        return Found(step, "tensor 8", 50e9, None, "no peak")
+
+    fleet, wishes = load_catalog().fleet("rainier-400k"), Wishes(sizes=0, learners=(64,), learner_batch=32)
+    found = plan_fleet(fleet, 400_000, JOB, Search(), wishes, rests_on="a test", search_learner=small)
+    (apart,) = found.apart
+    assert asked == [6250]
+    assert (apart.learner_batch, apart.total_batch) == (32, 2048)
+    assert apart.tokens_per_second.value == pytest.approx(64 * 32 * 8192 / 2.0)
+
+
+def test_few_meetings_are_warned_of() -> None:
+    (many,) = plan(sizes=0, learners=(8,)).apart
+    assert few_rounds(many, JOB.budget) == ""
+    (few,) = plan(sizes=0, learners=(64,), inner_steps=500).apart
+    assert few_rounds(few, JOB.budget).startswith("only 29 meetings for all the tokens")

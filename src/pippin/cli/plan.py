@@ -127,7 +127,8 @@ def _side_by_side(
             finder = Finder(task, rated, chips, weigh=weigh, progress=display.progress)
             job = Job(request.parameters, request.global_batch, request.budget)
             basis = rests_on(calibration, task)
-            return plan_fleet(fleet, chips, job, finder, asked.wishes, rests_on=basis)
+            learner = finder.of_learners(asked.wishes.learner_batch)
+            return plan_fleet(fleet, chips, job, finder, asked.wishes, rests_on=basis, search_learner=learner)
 
         plans, refused = plan_fleets(
             [(fleet.fleet_id, partial(plan, fleet, chips)) for fleet, chips in fleets]

@@ -58,6 +58,9 @@ def plan(
     learners: Annotated[
         list[int] | None, typer.Option(help="Learners that train apart; repeatable, by default 8 and 64.")
     ] = None,
+    learner_batch: Annotated[
+        int | None, typer.Option(help="Sequences an update of each learner, instead of the job's batch.")
+    ] = None,
     inner_steps: Annotated[int, typer.Option(help="Steps of a learner between two exchanges.")] = 100,
     wire_bits: Annotated[int, typer.Option(help="Bits a parameter in an exchange.")] = 8,
     link_gbit_per_second: Annotated[
@@ -105,6 +108,7 @@ def plan(
         wire_bits=wire_bits,
         link_gbit_per_second=link_gbit_per_second,
         learners=tuple(learners or LEARNERS),
+        learner_batch=learner_batch,
     )
     run(
         Asked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,7 +79,15 @@ def answer(
     rated = Rated.of(fleet.chip, request.precision)
     finder = Finder(task, rated, chips, lean, wishes.weigh(fleet.chip.chip_id), progress)
     job = Job(request.parameters, request.global_batch, request.budget)
-    plan = plan_fleet(fleet, chips, job, finder, wishes, rests_on=rests_on(calibration, task))
+    plan = plan_fleet(
+        fleet,
+        chips,
+        job,
+        finder,
+        wishes,
+        rests_on=rests_on(calibration, task),
+        search_learner=finder.of_learners(wishes.learner_batch),
+    )
     ranking = finder.ranking(plan.chosen.chips, lean=lean)
     whole = finder.ranking(chips, lean=lean)
     found = peer_of(request.model, fleet.chip.chip_id, chips, request.global_batch)
@@ -121,6 +129,19 @@ class Finder:
         self.task, self.rated, self.chips, self.lean = task, rated, chips, lean
         self._weigh, self._progress = weigh, progress
         self._rankings: dict[tuple[int, bool], Ranking] = {}
+
+    def of_learners(self, batch: int | None) -> Finder | None:
+        """The same for learners with a batch of their own; None where they take the job's.
+
+        Raises:
+            PippinError: a batch of no sequence.
+        """
+        if batch is None:
+            return None
+        if batch < 1:
+            raise PippinError(f"a batch of {batch} sequences", where="--learner-batch", fix="give at least 1")
+        task = replace(self.task, global_batch=batch)
+        return Finder(task, self.rated, 0, lean=True, weigh=self._weigh)
 
     def ranking(self, chips: int, *, lean: bool) -> Ranking:
         """The search on so many chips, made once."""

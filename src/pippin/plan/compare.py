@@ -50,6 +50,7 @@ class Wishes:
     times: Recovery = field(default_factory=recovery)
     facility_overhead: float | None = None
     learners: tuple[int, ...] = LEARNERS
+    learner_batch: int | None = None  # sequences; None: the whole batch of the job
     inner_steps: int = INNER_STEPS
     wire_bits: int = WIRE_BITS
     link_gbit_per_second: float | None = None
@@ -85,7 +86,14 @@ def check_mode(name: str) -> Mode:
 
 
 def plan_fleet(
-    fleet: Fleet, chips: int, job: Job, search: Searcher, wishes: Wishes, *, rests_on: str
+    fleet: Fleet,
+    chips: int,
+    job: Job,
+    search: Searcher,
+    wishes: Wishes,
+    *,
+    rests_on: str,
+    search_learner: Searcher | None = None,
 ) -> FleetPlan:
     """What one fleet makes of the job.
 
@@ -96,6 +104,7 @@ def plan_fleet(
         search: finds the best layout on at most so many chips.
         wishes: objective, failures, learners.
         rests_on: what the step times rest on, in words.
+        search_learner: the same for a learner with a batch of its own, where the wishes give one.
 
     Raises:
         PippinError: no chips, more than the fleet has, or nothing that was tried fits or ends in time.
@@ -104,14 +113,10 @@ def plan_fleet(
     rate = failure_rate(fleet.chip.chip_id, wishes.mtbf_years)
     site = site_of(fleet, wishes.times, rate=rate, facility_overhead=wishes.facility_overhead)
     found: dict[int, Found | None] = {}
-
-    def step(size: int) -> Step | None:
-        if size not in found:
-            found[size] = search(size)
-        best = found[size]
-        return best.step if best else None
-
-    points = _points(step, replace(job, mode=wishes.mode), site, fleet, chips, wishes)
+    step = _remembering(search, found)
+    learner = _remembering(search_learner, {}) if search_learner else None
+    job = replace(job, mode=wishes.mode, learner_batch=wishes.learner_batch)
+    points = _points(step, learner, job, site, fleet, chips, wishes)
     seconds = None if wishes.max_days is None else wishes.max_days * 86_400
     chosen, why = choose(points, wishes.objective, seconds)
     best = found[chosen.chips]
@@ -132,6 +137,18 @@ def plan_fleet(
     )
 
 
+def _remembering(search: Searcher, found: dict[int, Found | None]) -> Callable[[int], Step | None]:
+    """The steps of a search that looks at no size twice; `found` keeps what it gave."""
+
+    def step(size: int) -> Step | None:
+        if size not in found:
+            found[size] = search(size)
+        best = found[size]
+        return best.step if best else None
+
+    return step
+
+
 def _check_chips(fleet: Fleet, chips: int) -> None:
     if chips < 1:
         raise PippinError(f"{chips:,} chips train nothing", where="--chips", fix="give at least 1")
@@ -145,6 +162,7 @@ def _check_chips(fleet: Fleet, chips: int) -> None:
 
 def _points(
     step: Callable[[int], Step | None],
+    learner: Callable[[int], Step | None] | None,
     job: Job,
     site: Site,
     fleet: Fleet,
@@ -155,7 +173,7 @@ def _points(
     exchanges = [_exchange(fleet, wishes, count) for count in wishes.learners]
     points: list[ScalePoint] = []
     for size in ladder(chips, wishes.sizes):
-        point = scale_point(step, job, site, size, exchanges)
+        point = scale_point(step, job, site, size, exchanges, learner)
         if point.together is None and points:
             break  # what does not fit on so many does not fit on half of them
         points.append(point)

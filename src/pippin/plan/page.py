@@ -14,6 +14,7 @@ from pippin.plan.estimate import Estimate
 from pippin.plan.failures import NOT_MODELLED
 from pippin.plan.figures import make_figures
 from pippin.plan.fleets import Comparison, FleetPlan
+from pippin.plan.prospect import few_rounds
 from pippin.plan.wording import days, spread, usd
 from pippin.report.html import render_template
 from pippin.report.units import SPACE, byte_size, count, dollars, percent, si, significant
@@ -196,6 +197,8 @@ def _apart_rate(fleet: FleetPlan) -> Cell:
         return Cell(None, "a learner's share of the chips does not hold the model")
     best = _best_apart(fleet)
     note = f"{best.total_batch:,} sequences an update in all, {best.learner_batch:,} a learner"
+    caution = few_rounds(best, fleet.run.budget)
+    note += f"; {caution}" if caution else ""
     return Cell(_rate(best.effective_tokens_per_second), note)
 
 

@@ -22,6 +22,7 @@ from pippin.plan.failures import (
 )
 
 Mode = Literal["synchronous", "replicas"]
+_FEW_ROUNDS = 100  # a judgement of ours: outer momentum needs some tens of rounds to begin to work
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,20 @@ def goodput_json(
     }
 
 
+def few_rounds(each: Asynchronous, budget: TokenBudget) -> str:
+    """A warning where all tokens are gone after few meetings; empty otherwise."""
+    rounds = budget.tokens / each.tokens_per_outer_step
+    if rounds >= _FEW_ROUNDS:
+        return ""
+    return (
+        f"only {rounds:,.0f} meetings for all the tokens: a batch of {each.total_batch:,} sequences together "
+        "is hardly one to learn with; give each learner less (--learner-batch)"
+    )
+
+
 def asynchronous_json(each: Asynchronous, budget: TokenBudget) -> dict[str, Any]:
     """One way to split the fleet among learners."""
+    rounds = budget.tokens / each.tokens_per_outer_step
     return {
         "learners": each.exchange.learners,
         "chips_per_learner": each.chips_per_learner,
@@ -180,7 +193,9 @@ def asynchronous_json(each: Asynchronous, budget: TokenBudget) -> dict[str, Any]
         "learner_batch": each.learner_batch,
         "total_batch": each.total_batch,
         "inner_steps": each.exchange.inner_steps,
-        "outer_steps_in_all": budget.tokens / each.tokens_per_outer_step,
+        "inner_steps_in_all": rounds * each.exchange.inner_steps,
+        "outer_steps_in_all": rounds,
+        "caution": few_rounds(each, budget) or "none",
         "outer_bytes": each.outer_bytes,
         "wire_bits": each.exchange.wire_bits,
         "link_bytes_per_second": each.link_bytes_per_second,

@@ -17,12 +17,16 @@ Finder = Callable[[int], Step | None]
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained: parameters in all, sequences an update, tokens in all."""
+    """What is trained: parameters in all, sequences an update, tokens in all.
+
+    `learner_batch` is what each of several learners takes; None: as many as one job alone.
+    """
 
     parameters: float
     global_batch: int
     budget: TokenBudget
     mode: Mode = "synchronous"
+    learner_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,25 @@ def ladder(chips: int, steps: int = 6) -> list[int]:
     return [chips >> k for k in range(steps + 1) if chips >> k]
 
 
-def scale_point(find: Finder, job: Job, site: Site, chips: int, exchanges: Sequence[Exchange]) -> ScalePoint:
+def scale_point(
+    find: Finder,
+    job: Job,
+    site: Site,
+    chips: int,
+    exchanges: Sequence[Exchange],
+    find_learner: Finder | None = None,
+) -> ScalePoint:
     """What at most `chips` chips can do.
 
     Args:
-        find: gives the best step; asked for the whole fleet and for each learner's share of it.
+        find: gives the best step; asked for the whole fleet, and for a learner's share of it unless
+            `find_learner` is given, which knows the learner's own batch.
         exchanges: how learners meet, one for each number of learners to try.
     """
     step = find(chips)
     together = prospect(step, site, job.budget, job.mode) if step else None
-    learners = [_learners(find, job, site, chips, exchange) for exchange in exchanges]
+    finder = find_learner or find
+    learners = [_learners(finder, job, site, chips, exchange) for exchange in exchanges]
     return ScalePoint(chips, together, tuple(each for each in learners if each))
 
 
@@ -61,7 +74,7 @@ def _learners(find: Finder, job: Job, site: Site, chips: int, exchange: Exchange
         exchange,
         parameters=job.parameters,
         chips_per_learner=step.chips,
-        learner_batch=job.global_batch,
+        learner_batch=job.learner_batch or job.global_batch,
         tokens_per_learner_step=step.tokens,
         learner_step_seconds=step.seconds,
         rate=site.rate,
