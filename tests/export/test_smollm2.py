@@ -48,8 +48,8 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def independent_weights() -> dict[str, np.ndarray]:
-    """Of a few arrays, dequantised by hand from the bytes: Q8_0 is a scale and 32 bytes a block, Q4_1 a scale,
-    a minimum and 32 half bytes, the low halves first."""
+    """Of two arrays, dequantised by hand from the bytes: a block of Q8_0 is a scale and 32 bytes, of Q4_1 a
+    scale, a minimum and 32 half bytes, the low halves first."""
     from gguf import GGUFReader
 
     arrays = {tensor.name: tensor for tensor in GGUFReader(open_source(SMOLLM2).path).tensors}
