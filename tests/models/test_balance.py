@@ -114,3 +114,27 @@ def test_the_next_load_is_a_share(counts: list[int]) -> None:
     report = RouterReport(np.array([counts], np.float32), zero, zero, zero, zero)  # type: ignore[arg-type]
     load = np.asarray(next_load(report))
     assert load.sum() == pytest.approx(1, rel=1e-5) and load.min() >= 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_descent_evens_the_load(weight: float) -> None:
+    """A router that prefers one expert for every token, and nothing else to learn."""
+    moe = MOE.model_copy(update={"load_balance_weight": weight, "router_z_weight": 0.0})
+    tokens = np.random.default_rng(0).normal(0.5, 1, (4, 32, 6)).astype(np.float32)
+
+    @jax.jit
+    def step(router: Any, load: Any) -> tuple[Any, Any, Any]:
+        def objective(router: Any) -> tuple[Any, Any]:
+            report = stacked(route(jnp.asarray(tokens), router, moe)[1])
+            return router_objective(report, load, moe, 128), report
+
+        gradient, report = jax.grad(objective, has_aux=True)(router)
+        return router - gradient, next_load(report), router_metrics(report, load)["expert_load"][0]
+
+    router = jnp.zeros((6, 4), jnp.float32).at[:, 0].set(1.0).at[:, 1].set(-1.0)
+    load, seen = jnp.full((1, 4), 0.25), []
+    for _ in range(100):
+        router, load, busiest = step(router, load)
+        seen.append(float(busiest))
+    assert seen[0] > 1.5
+    assert (seen[-1] < seen[0] - 0.3) == (weight > 0)

@@ -57,13 +57,13 @@ def every_expert(h: Any, layer: Any, moe: MoEConfig, kept: Any = None) -> Any:
 
 
 def by_hand_kept(h: Any, layer: Any, moe: MoEConfig, capacity: int) -> np.ndarray:
-    """Which choices fit: of each sequence, first choices of all tokens before second ones."""
+    """Which choices fit: of each sequence, one token after the other."""
     chosen = np.argsort(-np.asarray(h) @ np.asarray(layer["router"]), axis=-1)[..., : moe.top_k]
     kept = np.zeros((BATCH, LENGTH, EXPERTS))
     for row in range(BATCH):
         used = np.zeros(EXPERTS, int)
-        for choice in range(moe.top_k):
-            for place in range(LENGTH):
+        for place in range(LENGTH):
+            for choice in range(moe.top_k):
                 expert = int(chosen[row, place, choice])
                 kept[row, place, expert] = used[expert] < capacity
                 used[expert] += 1
@@ -157,3 +157,11 @@ def test_top_experts_are_those_of_top_k(seed: int, top_k: int, ties: bool) -> No
 def test_scores_that_are_no_numbers_stay_in_bounds() -> None:
     found = top_experts(jnp.full((1, 1, 4), jnp.nan), 2)
     assert int(found.max()) < 4
+
+
+def test_what_is_dropped_of_a_token_depends_on_none_after_it(layer: Any, tokens: Any) -> None:
+    moe = moe_config(capacity_factor=0.6)
+    whole, _ = run(tokens, layer, moe)
+    changed, _ = run(tokens.at[:, 7:].set(-tokens[:, 7:]), layer, moe)
+    np.testing.assert_allclose(changed[:, :7], whole[:, :7], rtol=1e-6, atol=1e-6)
+    assert float(jnp.abs(changed[:, 7:] - whole[:, 7:]).max()) > 0.1

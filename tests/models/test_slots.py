@@ -53,8 +53,9 @@ def test_capacity_slots_are_first_come_first_served(
     slots = by_capacity(experts, size[3], capacity)
     check(slots, experts, np.repeat(np.arange(size[3]), size[0] * capacity))
     for row, kept in zip(experts, np.asarray(slots.kept), strict=True):
-        seen = np.array([np.sum(row.ravel()[:place] == expert) for place, expert in enumerate(row.ravel())])
-        np.testing.assert_array_equal(kept.ravel(), seen < capacity)
+        by_token = row.T.ravel()
+        seen = np.array([np.sum(by_token[:place] == expert) for place, expert in enumerate(by_token)])
+        np.testing.assert_array_equal(kept.T.ravel(), seen < capacity)
 
 
 @settings(max_examples=40, deadline=None)

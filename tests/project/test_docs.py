@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pippin.job import Job, load_job
-from pippin.models.config import ModelConfig
-from pippin.models.counts import num_parameters
-from pippin.models.presets import PRESETS
+from pippin.models.config import ModelConfig, MoEConfig
+from pippin.models.counts import num_active_parameters, num_parameters
+from pippin.models.presets import ALL_PRESETS, PRESETS, preset
 from pippin.report.schema import json_schema
 from pippin.train.account import account
 from pippin.train.ledger import CATEGORIES, Ledger, read_ledger
@@ -46,7 +46,9 @@ def job_fields() -> dict[str, FieldInfo]:
 def test_every_key_of_a_job_is_documented_with_its_default(job_doc: str) -> None:
     documented = {row[0].strip("`"): row[1] for row in table_rows(job_doc) if "." in row[0]}
     documented = {
-        key: default for key, default in documented.items() if key.split(".")[0] in Job.model_fields
+        key: default
+        for key, default in documented.items()
+        if key.split(".")[0] in Job.model_fields and not key.startswith("model.moe.")
     }
     fields = job_fields()
     of_no_shape = {"model.preset", "model.initial", "model.initial_sha256"}
@@ -80,12 +82,33 @@ def test_derived_defaults_are_as_documented(tmp_path: Path) -> None:
 
 
 def test_every_preset_is_documented_with_its_shape(job_doc: str) -> None:
-    rows = {row[0].strip("`"): row[1:] for row in table_rows(job_doc) if row[0].strip("`") in PRESETS}
+    dense, _, _ = job_doc.partition("Other structures")
+    rows = {row[0].strip("`"): row[1:] for row in table_rows(dense) if row[0].strip("`") in PRESETS}
     assert list(rows) == list(PRESETS)
     for name, fields in PRESETS.items():
         sizes = [fields[key] for key in ("d_model", "num_layers", "num_heads", "num_kv_heads", "ffn_dim")]
         config = ModelConfig(**{"vocab_size": 8192} | fields)
         assert rows[name] == [*map(str, sizes), f"{num_parameters(config):,}"], name
+
+
+def test_every_other_preset_is_documented_with_its_counts(job_doc: str) -> None:
+    others = job_doc.partition("Other structures")[2]
+    rows = {row[0].strip("`"): row[1:] for row in table_rows(others) if row[0].strip("`") in ALL_PRESETS}
+    for name in ALL_PRESETS.keys() - PRESETS.keys() | {"llama3.1-8b"}:
+        config = ModelConfig(**{"vocab_size": 8192} | preset(name))
+        if config.planned_only:
+            assert f"`{name}`" in others and name not in rows, name
+            continue
+        active = f"{num_active_parameters(config):,}" if config.moe else ""
+        assert rows[name][1:] == [str(config.num_layers), f"{num_parameters(config):,}", active], name
+
+
+def test_every_key_of_experts_is_documented(job_doc: str) -> None:
+    rows = {row[0].strip("`"): row[1] for row in table_rows(job_doc) if row[0].startswith("`model.moe.")}
+    assert list(rows) and {f"model.moe.{name}" for name in MoEConfig.model_fields} == rows.keys()
+    for name, field in MoEConfig.model_fields.items():
+        cell = rows[f"model.moe.{name}"]
+        assert cell == _default(field) or _same(cell, field), name
 
 
 def test_the_smallest_job_on_the_page_is_a_job(job_doc: str, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 A choice is one (token, expert) pair. Moves between tokens and slots are gathers in both directions, forward
 and backward, so that no wide array is scattered, and every index is in bounds. The order comes from one sort
-of one integer per choice (expert x choices + choice), not from a two-operand sort or a running count.
+of one integer per choice (expert x choices + place), not from a two-operand sort or a running count.
 
-Shapes: R groups of S tokens, k choices a token, N = k S choices of a group (first choices of all tokens
-first), T = R S tokens, X experts, M slots, J blocks of C slots, E model width.
+Shapes: R groups of S tokens, k choices a token, N = k S choices of a group, T = R S tokens, X experts,
+M slots, J blocks of C slots, E model width.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class _Order(NamedTuple):
 def capacity_slots(experts_RkS: Array, num_experts: int, capacity: int) -> Slots:
     """`capacity` slots for each expert and group, expert first; what does not fit is dropped.
 
-    All first choices come before the second ones, and in a group the earlier token comes first.
+    The earlier token of a group comes first, with all its choices: what is dropped of a token depends on none
+    after it, so that no knowledge of later tokens leaks into the model.
     """
     groups, choices, length = experts_RkS.shape
-    order = _sort(experts_RkS.reshape(groups, -1), num_experts)
+    order = _sort(experts_RkS, num_experts)
     group_R = jnp.arange(groups, dtype=jnp.int32)
     rank_C = jnp.arange(capacity, dtype=jnp.int32)
     place_RXC = jnp.minimum(order.starts[..., None] + rank_C, choices * length - 1)
@@ -68,7 +69,7 @@ def block_slots(experts_RkS: Array, num_experts: int, block: int) -> tuple[Slots
     There are as many blocks as the worst split needs: each expert may leave one block partly empty.
     """
     num_choices = experts_RkS.size
-    order = _sort(experts_RkS.reshape(1, -1), num_experts)
+    order = _sort(experts_RkS.reshape(1, 1, -1), num_experts)
     count_X, start_X = order.counts[0], order.starts[0]
     blocks_X = (count_X + (block - 1)) // block
     first_X = _exclusive_sum(blocks_X)
@@ -153,19 +154,22 @@ def _slots(held: Array, filled: Array, slot_RkS: Array, kept_RkS: Array) -> Slot
     return Slots(token_M, held_M, filled.reshape(-1), slot_RkS, kept_RkS)
 
 
-def _sort(experts_RN: Array, num_experts: int) -> _Order:
-    groups, choices = experts_RN.shape
+def _sort(experts_RkS: Array, num_experts: int) -> _Order:
+    groups, per_token, length = experts_RkS.shape
+    experts_RN, choices = experts_RkS.reshape(groups, -1), per_token * length
     if num_experts * choices >= 2**31:
         raise ValueError(f"{choices} choices among {num_experts} experts are more than an int32 can order")
-    place_N = jnp.arange(choices, dtype=jnp.int32)
+    index_N = jnp.arange(choices, dtype=jnp.int32)
+    place_N = index_N % length * per_token + index_N // length  # token by token
     keys_RN = jnp.sort(experts_RN * choices + place_N, axis=-1)
-    sorted_RN = keys_RN % choices
+    placed_RN = keys_RN % choices
+    sorted_RN = placed_RN % per_token * length + placed_RN // per_token
     count_RX = jnp.sum(
         experts_RN[..., None] == jnp.arange(num_experts, dtype=jnp.int32), axis=1, dtype=jnp.int32
     )
     start_RX = _exclusive_sum(count_RX)
     group_R1 = jnp.arange(groups, dtype=jnp.int32)[:, None]
-    rank_sorted_RN = place_N - start_RX[group_R1, keys_RN // choices]
+    rank_sorted_RN = index_N - start_RX[group_R1, keys_RN // choices]
     rank_RN = jnp.zeros_like(experts_RN).at[group_R1, sorted_RN].set(rank_sorted_RN, unique_indices=True)
     return _Order(sorted_RN, rank_RN, count_RX, start_RX)
 
