@@ -118,6 +118,14 @@ def test_a_fleet_that_cannot_is_listed_beside_those_that_can() -> None:
         )
 
 
+def test_a_fleet_that_is_too_slow_is_listed_too() -> None:
+    done, refused = plan_fleets(
+        [("rainier-400k", lambda: plan(max_days=70.0)), ("trn1", lambda: plan("trn1", 512, max_days=70.0))]
+    )
+    assert len(done) == 1
+    assert refused[0][0] == "trn1" and "no layout trains in 70 days" in refused[0][1]
+
+
 def test_nonsense_is_not_hidden_among_refusals() -> None:
     with pytest.raises(PippinError, match="--objective"):
         plan_fleets([("a", lambda: plan(objective="fame")), ("b", plan)])

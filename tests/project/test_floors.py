@@ -100,21 +100,7 @@ def test_the_refusal_refuses() -> None:
     assert "must not be needed here" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        [],
-        ["assay"],
-        ["train"],
-        ["sample"],
-        ["catalog"],
-        ["claims"],
-        ["plan"],
-        ["export"],
-        ["import"],
-        ["score"],
-    ],
-)
+@pytest.mark.parametrize("verb", [[], ["assay"], ["train"], ["sample"], ["catalog"], ["claims"], ["plan"]])
 def test_help_needs_no_jax(verb: list[str]) -> None:
     code = f"{WITHOUT_JAX}\nfrom pippin.cli.main import main\nmain()"
     result = subprocess.run(

@@ -123,8 +123,7 @@ def _side_by_side(
         def plan(fleet: Fleet, chips: int) -> FleetPlan:
             task = request.task(fleet, calibration)
             rated = Rated.of(fleet.chip, request.precision)
-            weigh = asked.wishes.weigh(fleet.chip.chip_id)
-            finder = Finder(task, rated, chips, weigh=weigh, progress=display.progress)
+            finder = Finder.of(request, fleet, task, rated, chips, asked.wishes, progress=display.progress)
             job = Job(request.parameters, request.global_batch, request.budget)
             basis = rests_on(calibration, task)
             learner = finder.of_learners(asked.wishes.learner_batch)

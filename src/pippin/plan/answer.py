@@ -10,6 +10,7 @@ from pippin.catalog import Fleet
 from pippin.errors import PippinError
 from pippin.plan.calibration import Calibration
 from pippin.plan.compare import Found, Wishes, plan_fleet
+from pippin.plan.deadline import Deadline
 from pippin.plan.fleets import FleetPlan
 from pippin.plan.layout import Layouts
 from pippin.plan.peers import PeerFinding, peer_of
@@ -77,7 +78,7 @@ def answer(
     task = request.task(fleet, calibration)
     wishes = wishes or Wishes()
     rated = Rated.of(fleet.chip, request.precision)
-    finder = Finder(task, rated, chips, lean, wishes.weigh(fleet.chip.chip_id), progress)
+    finder = Finder.of(request, fleet, task, rated, chips, wishes, lean=lean, progress=progress)
     job = Job(request.parameters, request.global_batch, request.budget)
     plan = plan_fleet(
         fleet,
@@ -124,11 +125,30 @@ class Finder:
         chips: int,
         lean: bool = False,
         weigh: Weigh | None = None,
+        deadline: Deadline | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.task, self.rated, self.chips, self.lean = task, rated, chips, lean
-        self._weigh, self._progress = weigh, progress
+        self._weigh, self._deadline, self._progress = weigh, deadline, progress
         self._rankings: dict[tuple[int, bool], Ranking] = {}
+
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        fleet: Fleet,
+        task: Task,
+        rated: Rated,
+        chips: int,
+        wishes: Wishes,
+        *,
+        lean: bool = False,
+        progress: Progress | None = None,
+    ) -> Finder:
+        """The finder for a request with these wishes; raises as `Wishes.deadline` does."""
+        chip_id, steps = fleet.chip.chip_id, request.budget.tokens / request.batch_tokens
+        deadline = wishes.deadline(chip_id, steps)
+        return cls(task, rated, chips, lean, wishes.weigh(chip_id), deadline, progress)
 
     def of_learners(self, batch: int | None) -> Finder | None:
         """The same for learners with a batch of their own; None where they take the job's.
@@ -147,9 +167,12 @@ class Finder:
         """The search on so many chips, made once."""
         if (chips, lean) not in self._rankings:
             progress = None if lean else self._progress
-            self._rankings[chips, lean] = search(
-                self.task, chips, lean=lean, weigh=self._weigh, progress=progress
-            )
+
+            def ranked(weigh: Weigh | None) -> Ranking:
+                return search(self.task, chips, lean=lean, weigh=weigh, progress=progress)
+
+            met = self._deadline.meet(ranked) if self._deadline else ranked(self._weigh)
+            self._rankings[chips, lean] = met
         return self._rankings[chips, lean]
 
     def __call__(self, chips: int) -> Found | None:

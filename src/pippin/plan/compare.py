@@ -9,6 +9,7 @@ from typing import get_args
 from pippin.catalog import Fleet
 from pippin.errors import PippinError, nearest
 from pippin.plan.asynchronous import INNER_STEPS, WIRE_BITS, Exchange
+from pippin.plan.deadline import Deadline
 from pippin.plan.estimate import Estimate
 from pippin.plan.failures import Recovery, failure_rate, recovery
 from pippin.plan.fleet import site_of
@@ -19,6 +20,8 @@ from pippin.plan.prospect import Mode, Site, Step
 from pippin.plan.scaling import Job, ScalePoint, choose, ladder, scale_point
 
 LEARNERS = (8, 64)
+# Options that may suit one fleet and not another; a mistake in any other is one for all.
+_OF_ONE_FLEET = ("--chips", "--max-days")
 # Share of the rated scale-out links that a bulk exchange between learners gets: assumed.
 _LINK_SHARE = 0.5
 _LEAST_LINK = 25e9 / 8  # bytes/s of a chip whose links nobody has published, as in `system`
@@ -56,19 +59,35 @@ class Wishes:
     link_gbit_per_second: float | None = None
     sizes: int = 6  # halvings of the fleet that are tried besides the whole
 
-    def weigh(self, chip_id: str) -> Callable[[Integers, Integers], Floats]:
+    def weigh(self, chip_id: str, objective: str | None = None) -> Callable[[Integers, Integers], Floats]:
         """What a second of step costs by these wishes, for chips and data ranks of many layouts.
 
         Raises:
             PippinError: no such objective.
         """
-        objective, rate = check_objective(self.objective), failure_rate(chip_id, self.mtbf_years)
+        known = check_objective(objective or self.objective)
+        rate = failure_rate(chip_id, self.mtbf_years)
         tolerant = self.mode == "replicas"
 
         def weigh(chips: Integers, replicas: Integers) -> Floats:
-            return weights(objective, chips, replicas, rate, self.times, tolerant=tolerant)
+            return weights(known, chips, replicas, rate, self.times, tolerant=tolerant)
 
         return weigh
+
+    def deadline(self, chip_id: str, steps: float) -> Deadline | None:
+        """The time that a lasting step may take in a run of so many; None where no days are given.
+
+        Raises:
+            PippinError: no such objective, or no days.
+        """
+        if self.max_days is None:
+            return None
+        if not self.max_days > 0:
+            raise PippinError(
+                f"{self.max_days:g} days to train in", where="--max-days", fix="give more than 0"
+            )
+        seconds = self.max_days * 86_400 / steps
+        return Deadline(seconds, self.weigh(chip_id, "time"), self.weigh(chip_id))
 
 
 def check_mode(name: str) -> Mode:
@@ -215,7 +234,7 @@ def plan_fleets(
         try:
             done.append(plan())
         except PippinError as error:
-            if len(plans) == 1 or (error.where or "").startswith("--"):
+            if len(plans) == 1 or ((error.where or "").startswith("--") and error.where not in _OF_ONE_FLEET):
                 raise
             refused.append((name, str(error)))
     if not done:
