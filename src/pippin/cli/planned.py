@@ -12,6 +12,7 @@ from pippin.plan.answer import Answer
 from pippin.plan.asked import stages_of
 from pippin.plan.cost import reference
 from pippin.plan.ranked import RankedLayout, choices, degrees, mfu_basis
+from pippin.plan.scaling import front
 from pippin.plan.wording import days, spread, usd
 from pippin.report.units import percent, si
 
@@ -96,6 +97,7 @@ def _outcome(found: Answer) -> Table:
         rows.append(("", f"{spread(each.goodput, percent)} with {label}"))
     rows.append(("time to train", days(run.seconds)))
     rows += [("cost", line) for line in _costs(found)]
+    rows += [("" if i else "or", line) for i, line in enumerate(_others(found))]
     joules = run.energy.joules
     energy = spread(joules, lambda j: f"{j / 3.6e12:.3g} GWh") if joules else None
     reason = "; ".join(run.energy.reasons.values())
@@ -113,6 +115,16 @@ def _costs(found: Answer) -> list[str]:
     others = len([c for c in run.costs if c.usd]) - 1
     more = f"; {others} other prices in --json" if others > 0 else ""
     return [f"{spread(best.usd, usd)} ({best.basis.label}{more})"]
+
+
+def _others(found: Answer) -> list[str]:
+    """Other sizes of the fleet that none beats in both time and cost."""
+    here = found.plan.run.step.chips
+    return [
+        f"{point.run.step.chips:,} chips: {days(point.run.seconds)}, {spread(point.cost.usd, usd)}"
+        for point in front(found.plan.points)
+        if point.run.step.chips != here and point.cost.usd
+    ]
 
 
 def _memory(found: Answer) -> Table:
