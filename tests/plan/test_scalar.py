@@ -210,8 +210,8 @@ def scalar_step(config: ModelConfig, row: Row, system: System, c: Any) -> float:
         size = links.inside(expert_ranks, spread) if sliced else expert_ranks
         one += links.gather(experts, size, spread)
         between += experts / size * (1 - size / expert_ranks)
-    time = one * {0: 8, 1: 6, 2: 6, 3: 6 * passes}[zero] + 4 * between / links.out
-    window = work if zero == 3 else work / passes
+    time = one * {0: 8, 1: 6, 2: 4 * passes + 2, 3: 6 * passes}[zero] + 4 * between / links.out
+    window = work if zero >= 2 else work / passes
     shown = min(float(c.data_exposed), 1) if row["data_overlap"] else 1
     exchange = shown * time + max((1 - shown) * time - window, 0)
     held = dense / (ranks if zero else 1) + experts / (expert_ranks if zero else 1)

@@ -130,7 +130,7 @@ def _promising(task: Task, space: Space, keep: int, weigh: Weigh | None) -> Inte
     bound = np.full(len(space), np.inf)
     for start in range(0, len(space), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(space)))
-        sweep.chunk(rows, [space.bound()], (0, 1, 3), bound)
+        sweep.chunk(rows, [space.bound()], (0, 1, 2, 3), bound)
     fitting = np.sort((best.seconds * best.weight)[np.isfinite(best.seconds)])
     if len(fitting) < keep:
         return np.arange(len(space))
@@ -200,8 +200,7 @@ class _Best:
 class _Sweep:
     """Evaluates chunks of degrees under all choices.
 
-    Memory does not depend on what overlaps, and step time not on whether gradients are split (ZeRO 1 or 2):
-    each is computed once and used for all layouts that share it.
+    Memory does not depend on what overlaps: it is computed once for all layouts that differ in nothing else.
     """
 
     def __init__(self, task: Task, space: Space, best: _Best) -> None:
@@ -230,15 +229,13 @@ class _Sweep:
         held: dict[int, tuple[Floats, Flags]],
         bound: Floats | None,
     ) -> None:
-        seconds: Floats | None = None
         for zero in zeros:
             layouts = self.space.layouts(rows, choice, zero)
             if zero not in held:
                 total = memory(self.shapes, layouts, self.task.framework, self.task.slice_chips).total
                 held[zero] = total, total <= self.task.usable_bytes
                 self.best.note_least(rows, number, zero, total)
-            if seconds is None or zero != 2:
-                seconds = evaluate(self.shapes, layouts, self.systems, self.coefficients).step_seconds
+            seconds = evaluate(self.shapes, layouts, self.systems, self.coefficients).step_seconds
             self.best.add(rows, number, zero, seconds, *held[zero])
             if bound is not None:
                 bound[rows] = np.minimum(bound[rows], seconds)

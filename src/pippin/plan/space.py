@@ -96,9 +96,9 @@ class Space:
         return Choice(0.0, False, True, True, True)
 
     def bounded(self) -> int:
-        """Different layouts under `bound` and the ZeRO stages 0, 1 and 3."""
+        """Different layouts under `bound` and all ZeRO stages."""
         replicas = self.degrees["data"] * self.degrees["context"] > 1
-        return len(self) + 2 * int(np.count_nonzero(replicas))
+        return len(self) + 3 * int(np.count_nonzero(replicas))
 
     def size(self) -> int:
         """Layouts in the space."""

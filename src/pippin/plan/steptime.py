@@ -203,9 +203,9 @@ def _data(
 ) -> Floats:
     """Gradients summed and parameters gathered over the data ranks, less what runs beside compute.
 
-    ZeRO 0 sums gradients with one all-reduce a step; 1 and 2 scatter gradients and gather parameters; 3
-    gathers parameters twice and scatters gradients in every micro-batch. On a torus ZeRO 3 shards within the
-    slice, and slices sum gradients once a step.
+    ZeRO 0 sums gradients with one all-reduce a step; 1 scatters gradients and gathers parameters; 2 keeps no
+    whole gradients, so it scatters them in every micro-batch; 3 gathers parameters twice there too. On a
+    torus ZeRO 3 shards within the slice, and slices sum gradients once a step.
     """
     dense, experts = _shards(s, lay, t)
     ranks = np.asarray(lay.data * lay.context, np.float64)
@@ -220,9 +220,10 @@ def _data(
     if np.any(s.moe_layers):
         one = one + network.gather_seconds(experts, expert_size, expert) * (s.moe_layers > 0)
         between = between + experts / expert_size * (1.0 - expert_size / expert_ranks)
-    moved = np.where(every, 3.0 * _HALF, np.where(lay.zero >= 1, _GRADIENT + _HALF, 2.0 * _GRADIENT))
-    time = one * moved * np.where(every, passes, 1.0) + 2.0 * _HALF * between / network.out
-    window = np.where(every, work, work / passes)
+    scattered = np.where(lay.zero == 2, passes, 1.0)
+    moved = np.where(lay.zero >= 1, _GRADIENT * scattered + _HALF, 2.0 * _GRADIENT)
+    time = one * np.where(every, 3.0 * _HALF * passes, moved) + 2.0 * _HALF * between / network.out
+    window = np.where(lay.zero >= 2, work, work / passes)
     shown = np.where(lay.data_overlap, np.minimum(c.data_exposed, 1.0), 1.0)
     return shown * time + np.maximum((1.0 - shown) * time - window, 0.0)
 
