@@ -32,6 +32,12 @@ STRUCTURES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _lower_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here runs, so nothing is compiled."""
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered: None)
+
+
 def program_of(changes: dict[str, Any], *, scan_layers: bool) -> Program:
     train = {"steps": 4, "batch_size": 2, "sequence_length": 16, "z_loss": 1e-4}
     job = make_job({"model": SHAPE | changes, "train": train})
@@ -40,7 +46,8 @@ def program_of(changes: dict[str, Any], *, scan_layers: bool) -> Program:
 
 def lowered(program: Program, platform: str) -> str:
     """The step's StableHLO for a platform, without source locations."""
-    tokens = jax.ShapeDtypeStruct((2, 16), jnp.int32)
+    train = program.job.train
+    tokens = jax.ShapeDtypeStruct((train.batch_size, train.sequence_length), jnp.int32)
     step = jax.jit(program._update)  # the public method compiles for the machine at hand
     exported = jax.export.export(step, platforms=[platform])(
         program.state_shapes, tokens, tokens, tokens, jax.ShapeDtypeStruct((), jnp.float32)
@@ -59,6 +66,18 @@ def test_one_module_for_all_targets(structure: str, scan_layers: bool) -> None:
     assert len(texts) == 1
     found = [pattern for pattern in FORBIDDEN if re.search(pattern, modules["neuron"])]
     assert not found, found
+
+
+def test_apples_published_shape_lowers_for_all_targets() -> None:
+    """The step of all 3.1 B parameters, which nobody allocates here."""
+    train = {"steps": 4, "batch_size": 8, "sequence_length": 4096}
+    job = make_job({"model": {"preset": "apple-on-device-3b"}, "train": train})
+    program = Program(job, Choices("bfloat16", "reference", True), training=False)
+    with jax.default_prng_impl("rbg"):
+        modules = [lowered(program, platform) for platform in PLATFORMS]
+    assert len({re.sub(r"_platforms?_index\S*|platforms? = \[.*?\]", "", text) for text in modules}) == 1
+    assert "tensor<35x2048x2x128xf32>" in modules[0] and "tensor<21x2048x16x128xf32>" in modules[0]
+    assert not [pattern for pattern in FORBIDDEN if re.search(pattern, modules[0])]
 
 
 def test_the_patterns_catch_what_they_name() -> None:
