@@ -100,7 +100,23 @@ def test_the_refusal_refuses() -> None:
     assert "must not be needed here" in result.stderr
 
 
-@pytest.mark.parametrize("verb", [[], ["assay"], ["train"], ["sample"], ["catalog"], ["claims"], ["plan"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        [],
+        ["assay"],
+        ["train"],
+        ["sample"],
+        ["catalog"],
+        ["claims"],
+        ["plan"],
+        ["export"],
+        ["import"],
+        ["score"],
+        ["validate"],
+        ["calibrate"],
+    ],
+)
 def test_help_needs_no_jax(verb: list[str]) -> None:
     code = f"{WITHOUT_JAX}\nfrom pippin.cli.main import main\nmain()"
     result = subprocess.run(
@@ -108,3 +124,13 @@ def test_help_needs_no_jax(verb: list[str]) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "--help" in result.stdout
+
+
+def test_validate_runs_without_jax(root: Path) -> None:
+    code = f"{WITHOUT_JAX}\nfrom pippin.cli.main import main\nmain()"
+    table = root / "src/pippin/plan/data/published.csv"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "validate", str(table), "--json"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert '"in_sample": true' in result.stdout

@@ -1,0 +1,69 @@
+"""An assay's report as a measurement of its chip."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pippin.errors import PippinError
+from pippin.plan.assayed import run_of_report
+from pippin.plan.calibration import parse_calibration, shipped_calibration
+from pippin.plan.publish import with_reports
+from pippin.plan.runs import Run, Table, shipped_runs
+from pippin.plan.steptime import step_time
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    """The reports' own sample, on a chip of the catalog."""
+    path = Path(__file__).parents[1] / "report/conftest.py"
+    spec = importlib.util.spec_from_file_location("report_samples", path)
+    assert spec is not None and spec.loader is not None
+    samples: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(samples)
+    values = samples.known_values()
+    values["chip"]["catalog_id"] = "graviton3"
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def predicted(run: Run, calibration: Any) -> float:
+    table = Table.of([run])
+    step = step_time(table.shapes, table.layouts, table.systems, calibration).step_seconds
+    return float(np.ravel(step)[0])
+
+
+def test_a_report_is_a_run_of_its_preset_on_its_chip(report: Path) -> None:
+    run = run_of_report(report)
+    assert (run.chip_id, run.model, run.refused) == ("graviton3", "pippin-5m", None)
+    assert run.step_seconds > 0
+    assert run.system is not None and run.system.stack == "jax"
+
+
+def test_a_report_moves_its_chip_towards_what_it_measured_and_leaves_others(report: Path) -> None:
+    run = run_of_report(report)
+    base = [r for r in shipped_runs() if r.source.startswith(("Korthikanti", "MaxText v4", "tpu-recipes"))]
+    fitted = parse_calibration(with_reports(base, [run]).model_dump_json(), "test")
+    without = parse_calibration(with_reports(base, []).model_dump_json(), "test")
+    before, after = (abs(np.log(predicted(run, c) / run.step_seconds)) for c in (without, fitted))
+    assert after < 0.6 * before
+    other = next(r for r in base if r.chip_id == "tpu_v4")
+    assert predicted(other, fitted) == pytest.approx(predicted(other, without), rel=0.05)
+    # One measurement says how fast the chip is, not how far the next prediction may be off.
+    assert run.system is not None and fitted.knows(run.system) == "nothing"
+    assert fitted.spreads == shipped_calibration().spreads
+
+
+def test_a_chip_outside_the_catalog_is_an_error(report: Path) -> None:
+    values = json.loads(report.read_text())
+    values["chip"]["catalog_id"] = None
+    values["unknown"]["chip.catalog_id"] = "not in the catalog"
+    report.write_text(json.dumps(values))
+    with pytest.raises(PippinError, match="not in the catalog"):
+        run_of_report(report)
