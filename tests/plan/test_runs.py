@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pippin.errors import PippinError
-from pippin.plan.recipes import model_family, precision_class
+from pippin.plan.recipes import capped, model_family, precision_class
 from pippin.plan.runs import counts_causal, model_flops, newest_of_each, parse_runs, shipped_runs
 
 ROW = {
@@ -37,6 +37,7 @@ ROW = {
     "cp": "1",
     "precision": "bf16",
     "recompute": "none",
+    "flash": "",
     "step_s": "5.0",
     "tok_s_chip": "",
     "tflops_chip": "",
@@ -167,3 +168,20 @@ def test_most_shipped_rows_can_be_scored_and_wrong_ones_say_why() -> None:
     assert all(run.refused for run in runs if run.system is None)
     wrong = {run.id: run.wrong for run in runs if run.wrong}
     assert "v5precipe-gpt3-175b-maxtext" in wrong and all(wrong.values()) and len(wrong) > 30
+
+
+def test_words_that_change_what_a_row_means() -> None:
+    plain = one(recompute="selective").layout
+    titan = one(recompute="selective", framework="torchtitan").layout
+    assert plain["recompute_attention"] and plain["recompute_layers"] == 0
+    assert 0 < titan["recompute_layers"] < 1
+    assert one(chip_id="trn2", framework="AXLearn (JAX)").system.stack == "neuron"
+    assert one(year="2021", flash="", recompute="full").system.stack == "megatron2"
+
+
+def test_a_power_cap_lowers_the_rate() -> None:
+    full = one().system
+    cells = {"chip": "H100", "notes": "96 GB, 500 W cap"}
+    slow = capped(cells, full)
+    assert slow.matrix_flops == pytest.approx(full.matrix_flops * (500 / 700) ** 0.4)
+    assert capped({"chip": "H100 700 W", "notes": ""}, full) == full

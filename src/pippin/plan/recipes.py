@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from pippin.catalog.chips import load_chips
 from pippin.models.config import ModelConfig
 from pippin.plan.counts import Parameters, num_parameters
 from pippin.plan.shape import Shapes
 from pippin.plan.system import Precision, Stack, System, family_of, usual_stack
+
+# torchtitan's selective policy keeps attention and every second product, and does the rest again
+# (its docs on activation checkpointing); Megatron's does attention alone again.
+_SELECTIVE_OPERATIONS = 0.4
+# Under a power cap clocks fall with about this power of it: dynamic power grows with frequency and the square
+# of a voltage that follows it.
+_POWER_EXPONENT = 0.4
+_CAP = re.compile(r"(\d{3,4}) ?W\b[^.;,]{0,12}(?:cap|limit)|(?:cap|limit)\w*[^.;,]{0,12}?(\d{3,4}) ?W\b")
 
 
 class Refused(Exception):
@@ -53,6 +63,8 @@ def precision_class(cells: dict[str, str]) -> Precision | None:
 def stack_of(cells: dict[str, str]) -> Stack:
     """The software that a framework's name stands for; what is usual on the chip where it says nothing."""
     text = cells.get("framework", "").lower()
+    if family_of(cells["chip_id"]) == "trainium":
+        return "neuron"  # whatever stands on top, the compiler and runtime are Neuron's
     for entry in _data()["stack"]:
         if re.search(entry["pattern"], text):
             stack: Stack = entry["name"]
@@ -84,6 +96,19 @@ def software_year(cells: dict[str, str], n: dict[str, float | None]) -> float:
         return 2023.65 + (int(neuron[1]) - 13) * 0.165
     year = n.get("year")
     return (year or 2024.0) + 0.5
+
+
+def capped(cells: dict[str, str], system: System) -> System:
+    """The system under the power cap that a row states, if it does ("500 W cap")."""
+    text = f"{cells.get('chip', '')} {cells.get('notes', '')}"
+    found = re.search(
+        r"(\d{3,4}) ?W\b[^.;,]{0,12}(?:cap|limit)|(?:cap|limit)\w*[^.;,]{0,12}?(\d{3,4}) ?W\b", text
+    )
+    rated = load_chips()[system.chip_id].power_watts
+    if not found or not rated:
+        return system
+    share = min(float(found[1] or found[2]) / rated, 1.0) ** _POWER_EXPONENT
+    return replace(system, matrix_flops=system.matrix_flops * share, half_flops=system.half_flops * share)
 
 
 def model_config(cells: dict[str, str], n: dict[str, float | None]) -> ModelConfig:
@@ -151,6 +176,8 @@ def recompute_of(
         return {"recompute_layers": share, "recompute_attention": False}
     if text.startswith("none"):
         return {"recompute_layers": 0.0, "recompute_attention": False}
+    if text.startswith("selective") and "torchtitan" in cells.get("framework", "").lower():
+        return {"recompute_layers": _SELECTIVE_OPERATIONS, "recompute_attention": False}
     if text.startswith("selective"):
         return {"recompute_layers": 0.0, "recompute_attention": True}
     return {"recompute_layers": _policy_share(text), "recompute_attention": False}

@@ -23,6 +23,7 @@ from pippin.errors import PippinError
 from pippin.plan.layout import Layouts
 from pippin.plan.recipes import (
     Refused,
+    capped,
     model_config,
     model_family,
     precision_class,
@@ -206,6 +207,7 @@ def _scorable(run: Run, cells: dict[str, str], n: dict[str, float | None]) -> Ru
         )
     except PippinError as error:
         raise Refused(error.what) from error
+    system = capped(cells, system)
     layout |= recompute_of(cells, shape, layout, system)
     layout |= _habits(cells, n, system)
     run = replace(run, shape=shape, layout=layout, system=system)
