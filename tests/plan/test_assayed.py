@@ -14,7 +14,8 @@ from pippin.errors import PippinError
 from pippin.plan.assayed import run_of_report
 from pippin.plan.calibration import parse_calibration, shipped_calibration
 from pippin.plan.publish import with_reports
-from pippin.plan.runs import Run, Table, shipped_runs
+from pippin.plan.reading import shipped_runs
+from pippin.plan.runs import Run, Table
 from pippin.plan.steptime import step_time
 
 

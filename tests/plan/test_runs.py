@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pippin.errors import PippinError
+from pippin.plan.reading import counts_causal, parse_runs, shipped_runs
 from pippin.plan.recipes import capped, model_family, precision_class
-from pippin.plan.runs import counts_causal, model_flops, newest_of_each, parse_runs, shipped_runs
+from pippin.plan.runs import model_flops, newest_of_each
 
 ROW = {
     "id": "a",

@@ -19,7 +19,8 @@ from pippin.plan.calibration import Calibration, parse_calibration, shipped_cali
 from pippin.plan.coefficients import NAMES, PRIORS
 from pippin.plan.folds import folds, group_of, model_key
 from pippin.plan.publish import make_calibration
-from pippin.plan.runs import Run, Table, shipped_runs
+from pippin.plan.reading import shipped_runs
+from pippin.plan.runs import Run, Table
 from pippin.plan.scores import kendall_tau
 from pippin.plan.spreads import HeldOut, spreads_of
 from pippin.plan.steptime import step_time
@@ -69,6 +70,12 @@ def test_a_fold_s_prediction_does_not_depend_on_its_own_measurements(rows: list[
 def test_one_width_of_the_sweep_is_one_fold() -> None:
     sweep = [run for run in shipped_runs() if run.id.startswith("vtrain")]
     assert {group_of(run, "family").split(" | ")[1] for run in sweep} == {"width 1024", "width 2048"}
+
+
+def test_a_table_of_one_source_is_calibrated_on_what_ships(rows: list[Run]) -> None:
+    own = [replace(r, id=f"own-{r.id}", source="mine") for r in rows if r.source.startswith("Korthikanti")]
+    found = summary(cross_validate(own))
+    assert found["headline_rows"] == 8 and found["median_abs_error"] < 0.2
 
 
 def test_the_interface_has_its_keys(rows: list[Run]) -> None:

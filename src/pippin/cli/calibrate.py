@@ -11,7 +11,8 @@ from pippin.errors import PippinError
 from pippin.plan.assayed import run_of_report
 from pippin.plan.calibration import CalibrationFile
 from pippin.plan.publish import make_calibration, with_reports
-from pippin.plan.runs import Run, read_runs, shipped_runs
+from pippin.plan.reading import read_runs, shipped_runs
+from pippin.plan.runs import Run
 from pippin.storage import write_atomic
 
 _MOST_SHOWN = 12

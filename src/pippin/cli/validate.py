@@ -10,7 +10,8 @@ from pippin.cli.folding import FoldDisplay
 from pippin.errors import PippinError
 from pippin.plan.calibration import read_calibration, shipped_calibration
 from pippin.plan.folds import Holdout
-from pippin.plan.runs import Run, read_runs
+from pippin.plan.reading import read_runs
+from pippin.plan.runs import Run
 from pippin.plan.validation import Validation, cross_validate, predictions_csv, summary, validate
 from pippin.storage import write_atomic
 

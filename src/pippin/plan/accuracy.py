@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pippin.plan.calibration import shipped_calibration
-from pippin.plan.runs import Run, shipped_runs
+from pippin.plan.reading import shipped_runs
+from pippin.plan.runs import Run
 from pippin.plan.validation import Progress, cross_validate, summary
 from pippin.storage import write_atomic
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from pippin.errors import PippinError
 from pippin.plan.baseline import Baseline
-from pippin.plan.calibrate import fit
+from pippin.plan.calibrate import fit, is_composed
 from pippin.plan.calibration import Calibration
 from pippin.plan.folds import Fold, Holdout, folds, group_of
-from pippin.plan.runs import Run, Table, newest_of_each, shipped_runs
+from pippin.plan.reading import shipped_runs
+from pippin.plan.runs import Run, Table, newest_of_each
 from pippin.plan.scores import Prediction, ranking, score, score_by, source_weighted
 from pippin.plan.spreads import HeldOut, spreads_of
 from pippin.plan.steptime import step_time
@@ -72,7 +73,7 @@ def cross_validate(
     headline = headline_runs(runs)
     if not headline:
         raise PippinError("every scorable row is flagged as wrong", where="validate")
-    others = _others(usable)
+    others = _others(usable, holdout)
     fitted = fit_folds(headline, holdout, others, progress=progress)
     held = [h for each in fitted for h in each.errors]
     predictions: list[Prediction] = []
@@ -123,13 +124,15 @@ def fit_folds(
     return found
 
 
-def _others(usable: Sequence[Run]) -> list[Run]:
-    """Shipped published runs to calibrate beside a sweep of one chip; nothing beside published runs."""
-    if not all(run.id.startswith("vtrain") for run in usable):
+def _others(usable: Sequence[Run], holdout: Holdout) -> list[Run]:
+    """Shipped published runs, to calibrate beside a table that is one fold or of per-layer timings;
+    nothing beside other tables."""
+    apart = len({group_of(run, holdout) for run in usable}) > 1
+    if apart and not all(is_composed(run) for run in usable):
         return []
     ids = {run.id for run in usable}
     shipped = headline_runs(shipped_runs())
-    return [run for run in shipped if run.id not in ids and not run.id.startswith("vtrain")]
+    return [run for run in shipped if run.id not in ids and not is_composed(run)]
 
 
 def _usable(runs: Sequence[Run]) -> list[Run]:
