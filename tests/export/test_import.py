@@ -96,9 +96,11 @@ def edit(path: Path, **changes: Any) -> None:
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "type 'yarn' is not supported"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "factor is missing"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"model_type": "qwen3"}, "k_norm.weight, "),
         ({"num_hidden_layers": 3}, r"model\.layers\.2\.[a-z_.0-9]+, .* more are missing"),
         ({"num_hidden_layers": 1}, r"model\.layers\.1\..* are not expected of this shape"),
         ({"intermediate_size": 41}, r"down_proj.weight has the shape \[24, 40\], not \[24, 41\]"),
+        ({"num_hidden_layers": 1 << 40}, "1,099,511,627,776 layers and 1 experts cannot be in"),
         ({"tie_word_embeddings": False}, "lm_head.weight is missing"),
     ],
 )

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from pippin.errors import PippinError, explained
 from pippin.export import tensors
+from pippin.export.gguf_structure import check_structure
 from pippin.export.gguf_tokenizer import gguf_tokenizer
-from pippin.export.source import Source
-from pippin.export.tensors import slots
+from pippin.export.source import Source, needed_slots
 from pippin.models.config import ModelConfig, MoEConfig
 
 _INSTALL = "pip install gguf"
@@ -75,7 +75,7 @@ def open_gguf(path: Path) -> Source:
         path=path,
         format="gguf",
         config=config,
-        slots=list(slots(config, tensors.GGUF)),
+        slots=needed_slots(config, tensors.GGUF, arrays, path),
         arrays=dict(arrays),
         tokenizer=tokenizer,
         hints=hints,
@@ -98,6 +98,7 @@ def _reader(path: Path) -> Any:
     with explained(path):
         size = path.stat().st_size
         try:
+            check_structure(path)
             reader = GGUFReader(path)
         except OSError:
             raise

@@ -8,8 +8,7 @@ from typing import Any
 from pippin.errors import PippinError, explained
 from pippin.export.hf_config import from_hf
 from pippin.export.safetensors_file import Entry, read_header
-from pippin.export.source import Source
-from pippin.export.tensors import slots
+from pippin.export.source import Source, needed_slots
 from pippin.storage import read_json, sha256_file
 
 SINGLE, INDEX, EXPORT_RECORD = "model.safetensors", "model.safetensors.index.json", "pippin.json"
@@ -36,7 +35,7 @@ def open_hf(folder: Path) -> Source:
         path=folder,
         format="safetensors",
         config=config,
-        slots=list(slots(config, family.names)),
+        slots=needed_slots(config, family.names, arrays, folder),
         arrays=arrays,
         tokenizer=_tokenizer(raw_tokenizer),
         hints=_hints(settings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from pippin.errors import PippinError
-from pippin.export.tensors import Slot
+from pippin.export.tensors import Slot, slots
 from pippin.models.config import ModelConfig
 
 
@@ -75,6 +75,22 @@ class Source:
             if self.arrays[name].shape != slot.shape:
                 held, wanted = list(self.arrays[name].shape), list(slot.shape)
                 raise PippinError(f"{name} has the shape {held}, not {wanted}", where=self.path)
+
+
+def needed_slots(
+    config: ModelConfig, names: Mapping[str, str], held: Collection[str], where: Path
+) -> list[Slot]:
+    """The arrays that a shape needs, unless it has more layers or experts than there are arrays at all: a
+    damaged number would make a list without end.
+
+    Raises:
+        PippinError: it has.
+    """
+    experts = config.moe.num_experts if config.moe else 1
+    if config.num_layers > len(held) or experts > 1 << 16:
+        what = f"{config.num_layers:,} layers and {experts:,} experts cannot be in {len(held):,} arrays"
+        raise PippinError(what, where=where, fix="fetch it whole")
+    return list(slots(config, names))
 
 
 def _some(names: Iterable[str]) -> str:
