@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,24 @@ def test_out_in_and_scored_alike(here: Here, finished: Any, exported: Path, tmp_
     again = here("score", tmp_path / "run", "--set", "data.validation_fraction=0.15")
     assert again.status == 0, again.err
     assert again.out.startswith(f"{result['bits_per_byte']:.4f} bits per byte of ")
+
+
+@pytest.mark.slow
+def test_the_commands_on_the_page_run(pippin: Any, finished: Any, tmp_path: Path) -> None:
+    """On a run of the tests in the place of the quickstart's."""
+    shutil.copytree(finished.folder, tmp_path / "runs" / "quickstart")
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    commands = [
+        line
+        for block in re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert len(commands) == 5
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "pippin"
+        result = pippin(*arguments, cwd=tmp_path)
+        assert result.returncode == 0, (command, result.stderr)
 
 
 @pytest.mark.parametrize(

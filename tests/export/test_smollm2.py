@@ -91,6 +91,7 @@ def test_it_knows_what_the_capital_of_france_is(smollm2: Path) -> None:
 @pytest.mark.reference
 def test_logits_are_those_of_transformers_own_reader(smollm2: Path, torch: Any, transformers: Any) -> None:
     """transformers reads the GGUF by itself: its dequantisation, its undoing of the permutation."""
+    pytest.importorskip("accelerate", reason="needs accelerate: pip install 'pippin[reference]'")
     path = open_source(SMOLLM2).path
     saved = open_saved(smollm2)
     ids = np.asarray([[0, *encode(saved.tokenizer, "It's the apple's year 1790. " * 6).tolist()]], np.int32)
