@@ -276,6 +276,19 @@ def test_it_runs_where_jax_cannot_be_imported() -> None:
     assert math.isfinite(json.loads(result.stdout)["best"][0]["step_seconds"])
 
 
+def test_a_page_too_is_made_where_jax_cannot_be_imported(tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+    fleets = ("--fleet", "p5", "--fleet", "trn2", "--chips", "8", "--global-batch", "16", "--html", str(page))
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAX, "plan", "--model", "llama3.1-8b", *fleets],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "p5" in result.stdout and page.read_text(encoding="utf-8").count("<svg") >= 4
+
+
 def test_a_shape_that_is_only_planned_is_refused_by_train(
     here: Callable[..., Any], job: Path, tmp_path: Path
 ) -> None:
