@@ -81,7 +81,7 @@ def outputs_and_gradients(function: Any, h: Any, layer: Any) -> tuple[Any, Any]:
     return out, gradients
 
 
-@pytest.mark.parametrize(("top_k", "normalize"), [(1, False), (2, True), (5, False)])
+@pytest.mark.parametrize(("top_k", "normalize"), [(1, False), (3, True)])
 @pytest.mark.parametrize("capacity_factor", [None, 5.0], ids=["dropless", "roomy"])
 def test_output_and_gradients_are_those_of_every_expert(
     layer: Any, tokens: Any, normalize: bool, top_k: int, capacity_factor: float | None
@@ -94,7 +94,7 @@ def test_output_and_gradients_are_those_of_every_expert(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("factor", [0.3, 1.0])
+@pytest.mark.parametrize("factor", [0.7])
 def test_beyond_its_capacity_an_expert_drops_the_later_choices(
     layer: Any, tokens: Any, factor: float
 ) -> None:

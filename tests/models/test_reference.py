@@ -46,9 +46,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama3.1": ("Llama", {"tie_embeddings": False, "num_kv_heads": 1, "rope_scaling": SCALING}),
     "qwen3": ("Qwen3", {"qk_norm": True, "norm_epsilon": 1e-6}),
     "qwen3-moe": ("Qwen3Moe", {"qk_norm": True, "tie_embeddings": False, "moe": MOE}),
-    "qwen3-moe-unnormalised": ("Qwen3Moe", {"qk_norm": True, "moe": MOE | {"normalize_top_k": False}}),
+    "qwen3-moe-raw": (
+        "Qwen3Moe",
+        {"num_layers": 1, "qk_norm": True, "moe": MOE | {"normalize_top_k": False}},
+    ),
     "mixtral": ("Mixtral", {"tie_embeddings": False, "moe": MOE}),
-    "mixtral-by-capacity": ("Mixtral", {"tie_embeddings": False, "moe": MOE | {"capacity_factor": 2.5}}),
 }
 
 
