@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pippin
 from pippin.errors import PippinError
-from pippin.plan.calibrate import fit
+from pippin.plan.calibrate import fit, is_composed
 from pippin.plan.calibration import SCHEMA_VERSION, CalibrationFile, Provenance, Source, shipped_calibration
 from pippin.plan.folds import Holdout, group_of
 from pippin.plan.runs import Run
@@ -55,6 +55,8 @@ def with_reports(runs: Sequence[Run], reports: Sequence[Run]) -> CalibrationFile
 
 def _spreads(rows: Sequence[Run], start: dict[str, float], progress: Progress | None) -> dict[str, float]:
     held: list[HeldOut] = []
+    # Rows composed of timings say little of how far a run is off, and are many.
+    rows = [run for run in rows if not is_composed(run)] or rows
     for holdout in _HOLDOUTS:
         if len({group_of(run, holdout) for run in rows}) < 2:
             continue

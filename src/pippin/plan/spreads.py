@@ -16,6 +16,9 @@ from pippin.plan.runs import Run
 COVERAGE = 0.8
 # A group's own quantile counts as much as this many independent models' worth of the wider group's.
 _SHRINK = 3.0
+# The chips and software that the rows have are few: others are taken to be so much less certain than all rows
+# together, at least.
+_UNKNOWN = 1.25
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,12 @@ def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
         for name in h.groups:
             groups[name].append(h)
     every = _quantile(held)
-    return {"all": every, **{name: _leaning(rows, every) for name, rows in groups.items() if name != "all"}}
+    found = {"all": every}
+    for name, rows in groups.items():
+        if name != "all":
+            least = _UNKNOWN * every if "unknown" in name else 0.0
+            found[name] = max(_leaning(rows, every), least)
+    return found
 
 
 def _leaning(rows: Sequence[HeldOut], every: float) -> float:
