@@ -112,14 +112,15 @@ def test_logits_are_those_of_transformers_own_reader(smollm2: Path, torch: Any, 
 @pytest.mark.slow
 def test_scored_and_trained_on(smollm2: Path, tmp_path: Path, small_corpus: Path) -> None:
     """Far better than a new model at once, and the first loss of a continued run is that of the import."""
-    result = score(smollm2, str(small_corpus), ["train.sequence_length=64", "train.batch_size=4"])
+    quickly = ["train.sequence_length=64", "train.batch_size=4", "chip.scan_layers=true"]
+    result = score(smollm2, str(small_corpus), quickly)
     assert 0.5 < result.bits_per_byte < 1.6
     job = make_job(
         {
             "model": {"initial": str(smollm2)},
             "data": {"corpus": str(small_corpus), "validation_fraction": 0.15},
             "train": {"steps": 4, "batch_size": 2, "sequence_length": 64, "learning_rate": 3e-5},
-            "chip": {"compute_dtype": "float32"},
+            "chip": {"compute_dtype": "float32", "scan_layers": True},  # thirty layers compile for long
         }
     )
     seen = RecordingObserver()
