@@ -76,7 +76,8 @@ def _account(found: dict[str, Any]) -> str:
     lines = [
         f"{found['rows']} rows, {found['scored']} predicted, of which {found['older_releases']} are older "
         f"releases of a configuration and {sum(found['wrong'].values())} are flagged wrong; the figures are "
-        f"of the other {found['headline_rows']}. Of {tier["rows"]} tier A rows {tier["scored"]} are predicted.",
+        f"of the other {found['headline_rows']}.",
+        f"Of {tier['rows']} tier A rows, {tier['scored']} are predicted.",
         "",
         "| refused or flagged | rows |",
         "| --- | --- |",
