@@ -7,6 +7,8 @@ import platform
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+# As a threshold: no size reaches it. The largest int would be reached by a step's buffers of 2 GiB.
+_NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -20,6 +22,6 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    settings = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1))
+    settings = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER))
     accepted = [libc.mallopt(parameter, value) == 1 for parameter, value in settings]
     return all(accepted)

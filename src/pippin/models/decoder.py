@@ -18,6 +18,7 @@ from pippin.models.config import ModelConfig, RopeScaling
 from pippin.models.contraction import contract
 from pippin.models.functions import SINGLE_DEVICE, Functions, Parameters
 from pippin.models.moe import RouterReport
+from pippin.models.recompute import recomputed
 
 KeysValues = tuple[Array, Array]
 # Turns queries and the layer's keys and values (None: it has none of its own) into mixed values, with a
@@ -27,9 +28,14 @@ Attend = Callable[[Array, KeysValues | None], tuple[Array, Any]]
 
 def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
     """Root-mean-square norm over the last dimension, computed in float32."""
-    wide = x.astype(jnp.float32)
-    inverse = lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
-    return (wide * inverse * scale).astype(x.dtype)
+
+    @recomputed
+    def norm(x: Array, scale: Array) -> Array:
+        wide = x.astype(jnp.float32)
+        inverse = lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
+        return (wide * inverse * scale).astype(x.dtype)
+
+    return norm(x, scale)
 
 
 def rotary_angles(
@@ -100,10 +106,14 @@ def feed_forward(
         return functions.leave(mixed), report
     gate = contract("bse,ef->bsf", h_BSE, layer["gate"].astype(dtype))
     up = contract("bse,ef->bsf", h_BSE, layer["up"].astype(dtype))
-    out = contract("bsf,fe->bse", (jax.nn.silu(gate) * up).astype(dtype), layer["down"].astype(dtype)).astype(
-        dtype
-    )
-    return functions.leave(out), None
+    return functions.leave(gated(gate, up, layer["down"].astype(dtype))), None
+
+
+@recomputed
+def gated(gate_BSF: Array, up_BSF: Array, down_FE: Array) -> Array:
+    """The second half of SwiGLU, (B, S, E) in the type of `down`. Gate and up are float32."""
+    product = (jax.nn.silu(gate_BSF) * up_BSF).astype(down_FE.dtype)
+    return contract("bsf,fe->bse", product, down_FE).astype(down_FE.dtype)
 
 
 def block(

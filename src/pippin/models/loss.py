@@ -97,21 +97,22 @@ def _forward(
     count = given_count or targets_BS.size
     head = head_VE.astype(hidden_BSE.dtype)
 
-    def body(gradient_VE: Array, chunk: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
+    def body(gradient_EV: Array, chunk: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
         hidden, targets = chunk
         losses, log_partition, logits = _losses(hidden, targets, head, vocabulary)
         probabilities = jnp.exp(logits - log_partition[..., None])
         pull = (1 + 2 * z_loss * log_partition)[..., None] * probabilities
         by_logits = ((pull - _is_target(logits, targets, vocabulary)) / count).astype(hidden.dtype)
         by_hidden = contract("bcv,ve->bce", by_logits, head).astype(hidden.dtype)
-        return gradient_VE + contract("bcv,bce->ve", by_logits, hidden), (losses, log_partition, by_hidden)
+        # The other way round, (V, E), the larger of the two operands would be copied transposed.
+        return gradient_EV + contract("bce,bcv->ev", hidden, by_logits), (losses, log_partition, by_hidden)
 
-    zero = jnp.zeros_like(head_VE, jnp.float32)
+    zero = jnp.zeros_like(head_VE.T, jnp.float32)
     chunks = (_chunks(hidden_BSE), _chunks(targets_BS))
-    by_head_VE, (losses, log_partition, by_hidden_NBCE) = lax.scan(body, zero, chunks)
+    by_head_EV, (losses, log_partition, by_hidden_NBCE) = lax.scan(body, zero, chunks)
     loss = jnp.sum(losses) / count
     objective = loss + z_loss * jnp.sum(log_partition**2) / count
-    return (objective, loss), (_join(by_hidden_NBCE), by_head_VE)
+    return (objective, loss), (_join(by_hidden_NBCE), by_head_EV.T)
 
 
 def _backward(

@@ -92,7 +92,7 @@ def _backward(
         )
         by_q.append(span_q)
         by_k, by_v = by_k.at[:, :, :stop].add(span_k), by_v.at[:, :, :stop].add(span_v)
-    by_q_BSHD = tiles.heads_last(jnp.concatenate(by_q, axis=3)) * q_BSHD.shape[-1] ** -0.5
+    by_q_BSHD = tiles.heads_last(jnp.concatenate(by_q, axis=3))
     return (
         by_q_BSHD.astype(q_BSHD.dtype),
         jnp.swapaxes(by_k, 1, 2).astype(k_BSKD.dtype),
@@ -102,7 +102,7 @@ def _backward(
 
 
 def _heads_first(q_BSHD: Array, k_BSKD: Array, v_BSKD: Array) -> tuple[Array, Array, Array]:
-    q = tiles.scaled_heads(q_BSHD, k_BSKD.shape[2])
+    q = tiles.heads_first(q_BSHD, k_BSKD.shape[2])
     return q, jnp.swapaxes(k_BSKD, 1, 2), jnp.swapaxes(v_BSKD, 1, 2)
 
 

@@ -86,7 +86,7 @@ def part_gradients(
     """
     kv_heads = k_BTKD.shape[2]
     by_q, by_k, by_v = tiles.gradients(
-        tiles.scaled_heads(q_BSHD, kv_heads),
+        tiles.heads_first(q_BSHD, kv_heads),
         jnp.swapaxes(k_BTKD, 1, 2),
         jnp.swapaxes(v_BTKD, 1, 2),
         queries,
@@ -96,14 +96,13 @@ def part_gradients(
         tiles.heads_first(pull_BSHD.astype(q_BSHD.dtype), kv_heads),
         tiles.heads_first(shift_BSH, kv_heads),
     )
-    by_q_BSHD = tiles.heads_last(by_q) * q_BSHD.shape[-1] ** -0.5
-    return by_q_BSHD, jnp.swapaxes(by_k, 1, 2), jnp.swapaxes(by_v, 1, 2)
+    return tiles.heads_last(by_q), jnp.swapaxes(by_k, 1, 2), jnp.swapaxes(by_v, 1, 2)
 
 
 def _forward(
     q: Array, k: Array, v: Array, queries: Places, keys: Places, block_size: int
 ) -> tuple[Part, tuple[Any, ...]]:
-    heads = tiles.scaled_heads(q, k.shape[2])
+    heads = tiles.heads_first(q, k.shape[2])
     mixed, log_sum = tiles.attend(
         heads, jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2), queries, keys, block_size
     )

@@ -2,7 +2,7 @@
 
 Head-major throughout. Shapes: B batch, K key-value heads, G query heads to each, S queries, R queries of a
 block, T keys, D head width. The G heads that share a key head are rows of one product, G x R of them.
-Scores, softmax and sums are float32; queries come already divided by the square root of D.
+Scores, softmax and sums are float32.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from pippin.models.attention.naive import MASKED
+from pippin.models.recompute import after
 
 # Queries of a block, measured on two cores (docs/performance.md).
 BLOCK_QUERIES = 128
@@ -53,10 +54,10 @@ def heads_last(array_BKGSX: Array) -> Array:
     return jnp.moveaxis(array_BKGSX, 3, 1).reshape(b, s, kv_heads * group, *array_BKGSX.shape[4:])
 
 
-def scaled_heads(q_BSHD: Array, kv_heads: int) -> Array:
-    """Queries head-major, divided by the square root of D: S x D products instead of S x T."""
-    scaled = q_BSHD.astype(jnp.float32) * q_BSHD.shape[-1] ** -0.5
-    return heads_first(scaled.astype(q_BSHD.dtype), kv_heads)
+def scaled(array: Array) -> Array:
+    """Divided by the square root of the last dimension: S x D quotients instead of S x T."""
+    wide: Array = array.astype(jnp.float32) * array.shape[-1] ** -0.5
+    return wide.astype(array.dtype)
 
 
 def attend(
@@ -69,7 +70,7 @@ def attend(
         return carry, _attend_block(q_BKGRD, k_BKTD, v_BKTD, _mask(places, keys))
 
     length = q_BKGSD.shape[3]
-    _, out = _over_blocks(body, None, (_split(q_BKGSD, 3, block), _split_places(queries, block)))
+    _, out = _over_blocks(body, None, (_split(scaled(q_BKGSD), 3, block), _split_places(queries, block)))
     return _join(out[0], length), _join(out[1], length)
 
 
@@ -84,11 +85,19 @@ def gradients(
     pull_BKGSD: Array,
     shift_BKGS: Array,
 ) -> tuple[Array, Array, Array]:
-    """By scaled queries, keys and values, float32, in their shapes. See `partial_attention`."""
+    """By queries, keys and values, float32, in their shapes. See `partial_attention`.
+
+    Scores are computed again, `after` the gradient is there. They have keys in rows: the products that sum
+    over queries then need no transposed copy of them.
+    """
+    scale = q_BKGSD.shape[-1] ** -0.5
+    k_scaled = scaled(after(k_BKTD, pull_BKGSD))
 
     def body(sums: tuple[Array, Array], rows: tuple[Any, ...]) -> tuple[tuple[Array, Array], Array]:
         q, places, log_sum, pull, shift = rows
-        by_q, by_k, by_v = _block_gradients(q, k_BKTD, v_BKTD, _mask(places, keys), log_sum, pull, shift)
+        by_q, by_k, by_v = _block_gradients(
+            q, k_scaled, k_BKTD, v_BKTD, _mask(places, keys), log_sum, pull, shift
+        )
         return (sums[0] + by_k, sums[1] + by_v), by_q
 
     rows = (
@@ -98,7 +107,7 @@ def gradients(
     )
     zeros = (jnp.zeros_like(k_BKTD, jnp.float32), jnp.zeros_like(v_BKTD, jnp.float32))
     (by_k, by_v), by_q = _over_blocks(body, zeros, rows)
-    return _join(by_q, q_BKGSD.shape[3]), by_k, by_v
+    return _join(by_q, q_BKGSD.shape[3]) * scale, by_k * scale, by_v
 
 
 def _product(equation: str, a: Array, b: Array) -> Array:
@@ -124,6 +133,7 @@ def _attend_block(q_BKGRD: Array, k_BKTD: Array, v_BKTD: Array, mask_BRT: Array)
 
 def _block_gradients(
     q_BKGRD: Array,
+    k_scaled: Array,
     k_BKTD: Array,
     v_BKTD: Array,
     mask_BRT: Array,
@@ -131,16 +141,17 @@ def _block_gradients(
     pull_BKGRD: Array,
     shift_BKGR: Array,
 ) -> tuple[Array, Array, Array]:
-    dtype = q_BKGRD.dtype
+    dtype, group = q_BKGRD.dtype, q_BKGRD.shape[2:4]
     q, pull = _fold(q_BKGRD), _fold(pull_BKGRD)
-    scores = _product("bknd,bktd->bknt", q, k_BKTD).reshape(*q_BKGRD.shape[:4], -1)
-    scores = jnp.where(mask_BRT[:, None, None], scores, MASKED)
-    weights = _fold(jnp.exp(scores - log_sum_BKGR[..., None]))
-    by_weights = _product("bknd,bktd->bknt", pull, v_BKTD)
-    by_scores = (weights * (by_weights - _fold(shift_BKGR)[..., None])).astype(dtype)
-    by_q = _product("bknt,bktd->bknd", by_scores, k_BKTD).reshape(q_BKGRD.shape)
-    by_k = _product("bknt,bknd->bktd", by_scores, q)
-    by_v = _product("bknt,bknd->bktd", weights.astype(dtype), pull)
+    scores = _product("bktd,bknd->bktn", k_scaled, q).reshape(*k_BKTD.shape[:3], *group)
+    mask_BTR = jnp.swapaxes(mask_BRT, 1, 2)
+    scores = jnp.where(mask_BTR[:, None, :, None], scores, MASKED)
+    weights = jnp.exp(scores - log_sum_BKGR[:, :, None]).reshape(*k_BKTD.shape[:3], -1)
+    by_weights = _product("bktd,bknd->bktn", v_BKTD, pull)
+    by_scores = (weights * (by_weights - _fold(shift_BKGR)[:, :, None])).astype(dtype)
+    by_q = _product("bktn,bktd->bknd", by_scores, k_BKTD).reshape(q_BKGRD.shape)
+    by_k = _product("bktn,bknd->bktd", by_scores, q)
+    by_v = _product("bktn,bknd->bktd", weights.astype(dtype), pull)
     return by_q, by_k, by_v
 
 
