@@ -89,8 +89,10 @@ def known_values() -> dict[str, Any]:
             "rules": {
                 "rule_name": "cpu",
                 "attention": "blocked",
+                "attention_reason": "as the chip rule says",
                 "scan_layers": False,
                 "compute_dtype": "float32",
+                "remat": "none",
                 "prng": "rbg",
                 "why": "bfloat16 products are slower than float32 ones in the CPU compiler",
             },

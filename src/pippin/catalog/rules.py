@@ -16,14 +16,15 @@ from pippin.catalog.tables import read_data
 class Rules(BaseModel):
     """The choices for one kind of chip.
 
-    `scan_layers` false means that the layers are unrolled. `default_preset` is the model that an assay
+    `attention` is a wish: where the backend cannot do a job's arrays the trainer takes the reference and says
+    why. `scan_layers` false means that the layers are unrolled. `default_preset` is the model that an assay
     trains when none is asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule_name: str
-    attention: Literal["reference"]
+    attention: Literal["reference", "cudnn", "splash", "nki"]
     scan_layers: bool
     compute_dtype: Literal["float32", "bfloat16"]
     prng: Literal["rbg"]

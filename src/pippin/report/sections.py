@@ -27,8 +27,10 @@ class Rules(Section):
 
     rule_name: str = Field(description="Name of the rule that matched the chip.")
     attention: str = Field(description="Attention backend.")
+    attention_reason: str = Field(description="Why that one, where the rule wishes for another too.")
     scan_layers: bool = Field(description="Whether the layers run in one scanned loop or unrolled.")
     compute_dtype: str = Field(description="Number format of the matrix products in training.")
+    remat: str = Field(description="What the backward pass computes again: none, selective, full.")
     prng: str = Field(description="Pseudo-random number generator.")
     why: str = Field(description="Why this rule suits the chip.")
 

@@ -246,7 +246,9 @@ def _report(line: dict[str, Any]) -> StepReport:
 
 
 def _plan(job: Job, machine: Machine, step: int) -> RunPlan:
-    choices = ", ".join(f"{name} {value}" for name, value in asdict(machine.choices).items())
+    chosen = asdict(machine.choices)
+    del chosen["attention_reason"]  # in run.json and the report
+    choices = ", ".join(f"{name} {value}" for name, value in chosen.items())
     return RunPlan(job.train.steps, step, job.tokens_per_step, num_parameters(job.shape), choices)
 
 

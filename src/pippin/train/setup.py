@@ -17,6 +17,7 @@ from pippin.data.shards import build
 from pippin.devices import Chip, detect, keep_freed_memory
 from pippin.errors import PippinError
 from pippin.job import Job
+from pippin.models.attention import Use, choose_attention
 from pippin.models.counts import training_flops_per_token
 from pippin.train.observer import Observer
 from pippin.train.step import Choices
@@ -52,9 +53,12 @@ def find_machine(job: Job | None = None) -> Machine:
     )
     jax.config.update("jax_default_prng_impl", rules.prng)
     wanted = job.chip if job else None
+    compute_dtype = (wanted and wanted.compute_dtype) or rules.compute_dtype
+    attention, reason = _attention(job, chip.platform, compute_dtype, rules)
     choices = Choices(
-        compute_dtype=(wanted and wanted.compute_dtype) or rules.compute_dtype,
-        attention=(wanted and wanted.attention) or rules.attention,
+        compute_dtype=compute_dtype,
+        attention=attention,
+        attention_reason=reason,
         scan_layers=rules.scan_layers if wanted is None or wanted.scan_layers is None else wanted.scan_layers,
         remat=(job and job.mesh.remat) or rules.remat,
     )
@@ -62,6 +66,17 @@ def find_machine(job: Job | None = None) -> Machine:
         chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
     )
     return Machine(chip, known, rules, choices, peak(known, choices.compute_dtype) if known else None)
+
+
+def _attention(job: Job | None, platform: str, compute_dtype: str, rules: Rules) -> tuple[str, str]:
+    """The attention backend, and why that one."""
+    if job is None:
+        return choose_attention("reference", Use(platform, compute_dtype, 0, 0, packed=True))
+    # Batches are always packed: a row holds as many documents as fall into it.
+    use = Use(platform, compute_dtype, job.shape.head_dim, job.train.sequence_length, packed=True)
+    if job.chip.attention:
+        return choose_attention(job.chip.attention, use, stated=True)
+    return choose_attention(rules.attention, use)
 
 
 def open_data(job: Job, observer: Observer, *, kept_tokenizer: Path | None = None) -> Dataset:

@@ -35,12 +35,14 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Choices:
-    """What the chip rules, or the job's overrides, decided. `remat`: see `parallel.layers`."""
+    """What the chip rules, or the job's overrides, decided. `remat`: see `parallel.layers`;
+    `attention_reason`: why this backend, in words."""
 
     compute_dtype: str
     attention: str
     scan_layers: bool
     remat: Remat = "none"
+    attention_reason: str = "as asked"
 
 
 @dataclass(frozen=True)
