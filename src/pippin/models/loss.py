@@ -97,22 +97,28 @@ def _forward(
     count = given_count or targets_BS.size
     head = head_VE.astype(hidden_BSE.dtype)
 
-    def body(gradient_EV: Array, chunk: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
+    # The other way round, (V, E), the larger operand would be copied transposed; but in bfloat16 XLA 0.10 for
+    # the CPU turns this form into a product that it cannot run.
+    turned = hidden_BSE.dtype == jnp.float32
+    equation = "bce,bcv->ev" if turned else "bcv,bce->ve"
+
+    def body(by_head: Array, chunk: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
         hidden, targets = chunk
         losses, log_partition, logits = _losses(hidden, targets, head, vocabulary)
         probabilities = jnp.exp(logits - log_partition[..., None])
         pull = (1 + 2 * z_loss * log_partition)[..., None] * probabilities
         by_logits = ((pull - _is_target(logits, targets, vocabulary)) / count).astype(hidden.dtype)
         by_hidden = contract("bcv,ve->bce", by_logits, head).astype(hidden.dtype)
-        # The other way round, (V, E), the larger of the two operands would be copied transposed.
-        return gradient_EV + contract("bce,bcv->ev", hidden, by_logits), (losses, log_partition, by_hidden)
+        operands = (hidden, by_logits) if turned else (by_logits, hidden)
+        step = jnp.einsum(equation, *operands, preferred_element_type=jnp.float32)
+        return by_head + step, (losses, log_partition, by_hidden)
 
-    zero = jnp.zeros_like(head_VE.T, jnp.float32)
+    zero = jnp.zeros_like(head_VE.T if turned else head_VE, jnp.float32)
     chunks = (_chunks(hidden_BSE), _chunks(targets_BS))
-    by_head_EV, (losses, log_partition, by_hidden_NBCE) = lax.scan(body, zero, chunks)
+    by_head, (losses, log_partition, by_hidden_NBCE) = lax.scan(body, zero, chunks)
     loss = jnp.sum(losses) / count
     objective = loss + z_loss * jnp.sum(log_partition**2) / count
-    return (objective, loss), (_join(by_hidden_NBCE), by_head_EV.T)
+    return (objective, loss), (_join(by_hidden_NBCE), by_head.T if turned else by_head)
 
 
 def _backward(
