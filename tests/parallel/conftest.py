@@ -1,4 +1,4 @@
-"""Results of a child process with 8 virtual devices; this process has one."""
+"""Results of child processes with 8 virtual devices; this process has one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-
-
-def run_child(script: str, *arguments: str) -> list[dict[str, Any]]:
-    """The JSON objects that a script beside this file prints."""
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    command = [sys.executable, "-W", "error::UserWarning", str(HERE / script), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return [json.loads(line) for line in result.stdout.splitlines()]
+sys.path.insert(0, str(HERE))  # what the tests share with the child processes
 
 
 @pytest.fixture(scope="session")
-def equivalence() -> dict[str, dict[str, Any]]:
-    """How far every layout is from a single device, and every planted error; by name."""
-    return {found["case"]: found for found in run_child("equivalence.py")}
+def child() -> Callable[..., list[dict[str, Any]]]:
+    """Runs a script beside this file and returns the JSON objects that it prints."""
+
+    def run(script: str, *arguments: str) -> list[dict[str, Any]]:
+        environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+        command = [sys.executable, str(HERE / script), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    return run

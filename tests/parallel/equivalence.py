@@ -28,27 +28,12 @@ from pippin.parallel.placement import make_mesh, place, state_shardings
 from pippin.train.digest import flatten
 from pippin.train.step import Choices, _objective
 
-from layouts import LAYOUTS, PLANTED  # isort: skip
-
-ROWS, LENGTH, VOCABULARY = 8, 32, 328
-DENSE = {"d_model": 32, "num_heads": 8, "num_kv_heads": 8, "head_dim": 4, "ffn_dim": 48, "qk_norm": True}
-EXPERTS = {"num_experts": 4, "top_k": 2, "ffn_dim": 24, "load_balance_weight": 1.0, "router_z_weight": 0.1}
+from layouts import LAYOUTS, LENGTH, PLANTED, ROWS, VOCABULARY, shape_of  # isort: skip
 
 
 def make(mesh: dict[str, Any], kind: str = "dense", layers: int = 2) -> Job:
-    """A small job; its vocabulary is such that every part of it is hit."""
-    shape = {"vocab_size": VOCABULARY, "num_layers": layers, **DENSE}
-    if kind == "tied":
-        shape |= {"num_kv_heads": 4}
-    else:
-        shape |= {"tie_embeddings": False}
-    if kind == "reuse":
-        shape |= {"kv_reuse_layers": 1}
-    if kind in ("dropless", "capacity"):
-        # A capacity that drops none: every token of a sequence fits one expert.
-        factor = {} if kind == "dropless" else {"capacity_factor": 2.0}
-        shape |= {"moe": EXPERTS | factor}
     train = {"steps": 4, "batch_size": ROWS, "sequence_length": LENGTH, "z_loss": 1e-2}
+    shape = shape_of(kind) | {"num_layers": layers}
     return make_job({"model": shape, "train": train, "mesh": {"fsdp": 1} | mesh})
 
 

@@ -5,21 +5,21 @@ In float32, from the same initial values, on packed documents. The numbers come 
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-_spec = importlib.util.spec_from_file_location("layouts", Path(__file__).parent / "layouts.py")
-assert _spec and _spec.loader
-layouts = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(layouts)
+from layouts import LAYOUTS, PLANTED
 
 LOSS, GRADIENT = 1e-5, 1e-4
 
 
-@pytest.mark.parametrize("name", layouts.LAYOUTS)
+@pytest.fixture(scope="session")
+def equivalence(child: Any) -> dict[str, dict[str, Any]]:
+    """How far every layout is from a single device, and every planted error; by name."""
+    return {found["case"]: found for found in child("equivalence.py")}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_a_layout_changes_no_number(equivalence: dict[str, dict[str, Any]], name: str) -> None:
     found = equivalence[name]
     assert found["loss"] < LOSS
@@ -27,7 +27,7 @@ def test_a_layout_changes_no_number(equivalence: dict[str, dict[str, Any]], name
     assert found["report"] < GRADIENT
 
 
-@pytest.mark.parametrize("name", layouts.PLANTED)
+@pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_error_is_caught(equivalence: dict[str, dict[str, Any]], name: str) -> None:
     found = equivalence[name]
     if "refused" in found:

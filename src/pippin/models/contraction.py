@@ -22,11 +22,12 @@ def contract(equation: str, a: Array, b: Array) -> Array:
         a: first operand.
         b: second operand, of the same type.
     """
-    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
+    return _forward(equation, a, b)[0]
 
 
 def _forward(equation: str, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
-    return contract(equation, a, b), (a, b)
+    # The product itself and no call to the above: rematerialisation chooses by operation what it keeps.
+    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32), (a, b)
 
 
 def _backward(equation: str, residuals: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:

@@ -92,12 +92,12 @@ def _vary(axes: tuple[str, ...], x: Array) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _gather_parameter(dim: int, dtype: str, x: Array) -> Array:
-    whole: Array = lax.all_gather(x.astype(dtype), "fsdp", axis=dim, tiled=True)
-    return whole
+    return _gather_forward(dim, dtype, x)[0]
 
 
 def _gather_forward(dim: int, dtype: str, x: Array) -> tuple[Array, None]:
-    return _gather_parameter(dim, dtype, x), None
+    # The collective itself and no call to the above: what is kept for backward is chosen by operation.
+    return lax.all_gather(x.astype(dtype), "fsdp", axis=dim, tiled=True), None
 
 
 def _gather_backward(dim: int, dtype: str, _: None, gradient: Array) -> tuple[Array]:

@@ -8,6 +8,7 @@ share of the objective and its gradients; add both up over the devices that hold
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -79,17 +80,19 @@ class Spread:
         self, parameters: Parameters, load_LX: Array | None, batch: Part
     ) -> tuple[Parameters, Sums]:
         """On one device: its part of the gradients."""
-        parameters = self._exchange.vary(parameters)
         parts = _micro_batches(batch, self._micro_batches)
+        # Embedding and head are gathered once a step, layers whenever they are used.
+        whole, pull_ends = jax.vjp(self.objective.gather_ends, self._exchange.vary(parameters))
         if self.degrees.stage > 1:
-            return self._reduced(*Pipeline(self.objective, parts).gradients(parameters, load_LX))
+            gradients, sums = Pipeline(self.objective, parts).gradients(whole, load_LX)
+        else:
+            gradients, sums = _accumulated(partial(self._of_part, whole, load_LX), parts)
+        return self._reduced(pull_ends(gradients)[0], sums)
+
+    def _of_part(self, whole: Parameters, load_LX: Array | None, part: Part) -> tuple[Parameters, Sums]:
         compute = jax.value_and_grad(self.objective, has_aux=True)
-
-        def one(part: Part) -> tuple[Parameters, Sums]:
-            (_, sums), gradients = compute(parameters, load_LX, part)
-            return gradients, sums
-
-        return self._reduced(*_accumulated(one, parts))
+        (_, sums), gradients = compute(whole, load_LX, part)
+        return gradients, sums
 
     def _reduced(self, gradients: Parameters, sums: Sums) -> tuple[Parameters, Sums]:
         """Adds up what devices have computed of the same thing."""
@@ -105,7 +108,8 @@ class Spread:
         return map_specs(add, specs, gradients), total
 
     def _scores(self, parameters: Parameters, inputs: Array, targets: Array, weights: Array) -> Array:
-        part, parameters = Part(inputs, targets, jnp.zeros_like(inputs)), self._exchange.vary(parameters)
+        part = Part(inputs, targets, jnp.zeros_like(inputs))
+        parameters = self.objective.gather_ends(self._exchange.vary(parameters))
         if self.degrees.stage > 1:
             pipeline = Pipeline(self.objective, _micro_batches(part, self._micro_batches))
             losses_BS = pipeline.losses(parameters).reshape(targets.shape)

@@ -73,8 +73,10 @@ class Objective:
         return Exchange(self.degrees)
 
     def __call__(self, parameters: Parameters, load_LX: Array | None, part: Part) -> tuple[Array, Sums]:
-        """The part's share of the global objective, and its sums. Shares add up over all devices' parts."""
-        parameters = self.gather_ends(parameters)
+        """The part's share of the global objective, and its sums. Shares add up over all devices' parts.
+
+        Here and below, embedding and head are whole along fsdp: see `gather_ends`.
+        """
         x_BSE = self.embed(parameters["embedding"], part.inputs).astype(self.compute_dtype)
         x_BSE, report = self.run_layers(parameters, x_BSE, part.segments)
         share, loss = self.head(parameters, x_BSE, part.targets)
@@ -82,7 +84,6 @@ class Objective:
 
     def losses(self, parameters: Parameters, part: Part) -> Array:
         """Cross-entropy of each token in nats, (B, S)."""
-        parameters = self.gather_ends(parameters)
         x_BSE = self.embed(parameters["embedding"], part.inputs).astype(self.compute_dtype)
         x_BSE, _ = self.run_layers(parameters, x_BSE, part.segments)
         return self.token_losses(parameters, x_BSE, part.targets)

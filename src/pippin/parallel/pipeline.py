@@ -57,9 +57,8 @@ class Pipeline:
         self._is_last = jnp.asarray(self._stage == self._stages - 1)
 
     def gradients(self, parameters: Parameters, load_LX: Array | None) -> tuple[Parameters, Sums]:
-        """Gradients by this device's parameters and sums over all micro-batches; the report: the stage's."""
+        """Gradients by these parameters and sums over all micro-batches; the report: the stage's."""
         layers, ends = _apart(parameters)
-        ends, pull_ends = jax.vjp(self._objective.gather_ends, ends)
         warm_up, steady = self._stages - 1, self._count
 
         def forward(carry: _Carry, tick: Array) -> tuple[_Carry, Array]:
@@ -82,13 +81,11 @@ class Pipeline:
         carry, _ = lax.scan(forward, carry, ticks[:warm_up])
         carry, losses = lax.scan(both, carry, ticks[warm_up : warm_up + steady])
         carry, _ = lax.scan(only_backward, carry, ticks[warm_up + steady :])
-        (by_ends,) = pull_ends(carry.by_ends)
-        return carry.by_layers | by_ends, Sums(jnp.sum(losses), carry.report)
+        return carry.by_layers | carry.by_ends, Sums(jnp.sum(losses), carry.report)
 
     def losses(self, parameters: Parameters) -> Array:
         """Cross-entropy of each token, (M, B, S), forward only."""
         layers, ends = _apart(parameters)
-        ends = self._objective.gather_ends(ends)
         warm_up = self._stages - 1
 
         def body(carry: _Carry, tick: Array) -> tuple[_Carry, Array]:

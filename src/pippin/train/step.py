@@ -68,6 +68,7 @@ class Program:
         job: what to train, and on which mesh.
         choices: how to run it on this chip.
         training: False compiles the evaluation alone.
+        compiled: False compiles nothing, for `lower`.
 
     Attributes:
         degrees: devices along each mesh axis.
@@ -77,7 +78,7 @@ class Program:
         PippinError: the trainer does not train this shape, or the layout cannot work.
     """
 
-    def __init__(self, job: Job, choices: Choices, *, training: bool = True) -> None:
+    def __init__(self, job: Job, choices: Choices, *, training: bool = True, compiled: bool = True) -> None:
         if reason := job.shape.planned_only:
             raise PippinError(reason, where="model", fix="choose another shape, or `pippin plan` this one")
         self.job, self.choices = job, choices
@@ -85,6 +86,8 @@ class Program:
         check(job, self.degrees)
         self._optimizer = make_optimizer(job.train, parameter_specs(job.shape))
         self._spread = Spread(_objective(job, choices, self.degrees), make_mesh(self.degrees))
+        if not compiled:
+            return
         if training:
             self._step = self.lower().compile()
         tokens = self._tokens
