@@ -103,6 +103,10 @@ def _groups(line: str) -> list[tuple[int, ...]]:
         return [tuple(sorted(group)) for group in _components(edges)]
     if listed := re.search(r"replica_groups=\{(\{.*?\})\}", line):
         return [tuple(map(int, group.split(","))) for group in re.findall(r"\{([\d,]+)\}", listed[1])]
+    if named := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+        degrees = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", named[1])}
+        along = tuple(re.findall(r"'([^']+)'", named[2]))
+        return [tuple(sorted(group)) for group in _expected_groups(along, degrees)]
     iota = re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line)
     assert iota, line
     shape, over = ([int(n) for n in iota[i].split(",")] for i in (1, 2))

@@ -59,6 +59,7 @@ ENTRY %main (a: f32[8]) -> f32[8] {
   %ag = f32[16]{0} all-gather(%y), replica_groups=[2,2]<=[2,2]T(1,0), dimensions={0}
   %rs = f32[4]{0} reduce-scatter(%y), replica_groups={{0,1,2,3}}, to_apply=%add
   %cp = f32[4]{0} collective-permute(%y), source_target_pairs={{0,1},{1,0},{2,3},{3,2}}
+  %mesh = f32[8]{0} all-reduce(%y), replica_groups=mesh['a'=2,'b'=2] {'a'}, to_apply=%add
   %small = f32[] all-reduce(%z), replica_groups={{0,1},{2,3}}, to_apply=%add
 }
 """
@@ -68,6 +69,7 @@ def test_the_reader_counts_loops_groups_and_parts() -> None:
     assert volumes(HLO, {"data": 2, "tensor": 2}, from_bytes=16) == {
         ("reduce", ("tensor",)): 3 * 32,
         ("gather", ("data",)): 64,
+        ("reduce", ("data",)): 32,
         ("reduce", ("data", "tensor")): 4 * 16,
         ("permute", ("tensor",)): 16,
     }
