@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,10 +17,13 @@ from pippin.parallel.degrees import Degrees
 from pippin.parallel.rules import partition
 
 
-def make_mesh(degrees: Degrees) -> Mesh:
-    """The mesh over all devices; neighbours along the last axis (tensor) are neighbours in the list."""
-    devices = np.asarray(jax.devices()[: degrees.devices])
-    return Mesh(devices.reshape([getattr(degrees, axis) for axis in MESH_AXES]), MESH_AXES)
+def make_mesh(degrees: Degrees, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over these devices, by default JAX's; the first ones where there are more than it needs.
+
+    Neighbours along the last axis (tensor) are neighbours in the list.
+    """
+    placed = np.asarray((jax.devices() if devices is None else devices)[: degrees.devices])
+    return Mesh(placed.reshape([getattr(degrees, axis) for axis in MESH_AXES]), MESH_AXES)
 
 
 def state_shardings(state: Any, config: ModelConfig, degrees: Degrees, mesh: Mesh) -> Any:

@@ -6,6 +6,7 @@ on the number of steps nor on the schedule: a probe and the run it plans share t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -69,6 +70,7 @@ class Program:
         choices: how to run it on this chip.
         training: False compiles the evaluation alone.
         compiled: False compiles nothing, for `lower`.
+        devices: where it runs, or for which it is compiled; by default all devices of JAX.
 
     Attributes:
         degrees: devices along each mesh axis.
@@ -78,14 +80,23 @@ class Program:
         PippinError: the trainer does not train this shape, or the layout cannot work.
     """
 
-    def __init__(self, job: Job, choices: Choices, *, training: bool = True, compiled: bool = True) -> None:
+    def __init__(
+        self,
+        job: Job,
+        choices: Choices,
+        *,
+        training: bool = True,
+        compiled: bool = True,
+        devices: Sequence[jax.Device] | None = None,
+    ) -> None:
         if reason := job.shape.planned_only:
             raise PippinError(reason, where="model", fix="choose another shape, or `pippin plan` this one")
         self.job, self.choices = job, choices
-        self.degrees = resolve(job.mesh, jax.device_count())
+        devices = jax.devices() if devices is None else devices
+        self.degrees = resolve(job.mesh, len(devices))
         check(job, self.degrees)
         self._optimizer = make_optimizer(job.train, parameter_specs(job.shape))
-        self._spread = Spread(_objective(job, choices, self.degrees), make_mesh(self.degrees))
+        self._spread = Spread(_objective(job, choices, self.degrees), make_mesh(self.degrees, devices))
         if not compiled:
             return
         if training:
