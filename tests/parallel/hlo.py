@@ -49,6 +49,12 @@ def volumes(text: str, sizes: dict[str, int], *, from_bytes: int) -> Volumes:
     return dict(total)
 
 
+def kinds(text: str, sizes: dict[str, int]) -> set[tuple[str, tuple[str, ...]]]:
+    """Which collectives there are, under the compiler's own names, and along which axes."""
+    found = ((_COLLECTIVE.search(line), line) for line in text.splitlines())
+    return {(match["kind"], _axes(line, sizes)) for match, line in found if match}
+
+
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:
     bodies: dict[str, list[str]] = {}
     name = entry = ""

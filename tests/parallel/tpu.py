@@ -15,7 +15,7 @@ from jax.experimental import topologies
 from pippin.job import make_job
 from pippin.train.step import Choices, Program
 
-from hlo import volumes  # isort: skip
+from hlo import kinds  # isort: skip
 from layouts import LENGTH, ROWS, shape_of  # isort: skip
 
 TOPOLOGY = "v5e:2x4"
@@ -29,18 +29,8 @@ def main() -> None:
     job = make_job({"model": shape_of("dense"), "train": train, "mesh": mesh})
     program = Program(job, Choices("float32", "reference", True), compiled=False, devices=devices)
     text = program.lower().compile().as_text()
-    sys.stdout.write(
-        json.dumps(
-            {
-                "scattered": text.count("reduce-scatter("),
-                "started": text.count("reduce-scatter-start("),
-                "axes": sorted(
-                    " ".join((k, *a)) for k, a in volumes(text, program.degrees.sizes, from_bytes=512)
-                ),
-            }
-        )
-        + "\n"
-    )
+    found = sorted([kind, *axes] for kind, axes in kinds(text, program.degrees.sizes))
+    sys.stdout.write(json.dumps({"topology": TOPOLOGY, "kinds": found}) + "\n")
 
 
 if __name__ == "__main__":
