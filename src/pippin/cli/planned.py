@@ -149,7 +149,7 @@ def _memory(found: Answer) -> Table:
 def _footing(found: Answer) -> list[str]:
     plan = found.plan
     return [
-        f"MFU: {mfu_basis(found.task, found.rated)}.",
+        f"MFU: {mfu_basis(found.rated)}.",
         f"Steps: {plan.rests_on}. Brackets hold the truth four times out of five.",
         f"Memory: {found.task.framework.source}; {found.task.framework.margin:.0%} left free.",
         *plan.notes,

@@ -58,7 +58,7 @@ def answer_json(found: Answer, *, explain_memory: bool = False) -> dict[str, Any
         "pareto": pareto_json(plan.points),
         "basis": {
             "flops": FLOP_DEFINITION,
-            "mfu": mfu_basis(found.task, found.rated),
+            "mfu": mfu_basis(found.rated),
             "dtype": request.precision,
             "peak": found.rated.basis,
             "calibration": plan.rests_on,

@@ -15,6 +15,7 @@ from pippin.plan.counts import training_flops_per_token
 from pippin.plan.estimate import Estimate
 from pippin.plan.layout import Layouts
 from pippin.plan.memory import Memory, memory
+from pippin.plan.precedent import Precedent, precedent
 from pippin.plan.search import Task
 from pippin.plan.shape import Shapes
 from pippin.plan.steptime import StepTime, step_time
@@ -36,6 +37,7 @@ class Rated:
 
     flops_per_second: float | None
     basis: str
+    precedent: Precedent | None = None
 
     @classmethod
     def of(cls, chip: CatalogChip, precision: str) -> Rated:
@@ -43,13 +45,13 @@ class Rated:
         known = peak(chip, _DTYPES[precision]) if precision in _DTYPES else None
         if known:
             basis = f"{known.tflops:g} TFLOP/s a chip in {known.dtype}, dense ({known.source}, {known.date})"
-            return cls(known.tflops * 1e12, basis)
+            return cls(known.tflops * 1e12, basis, precedent(chip.chip_id, precision))
         tflops = {"fp4": chip.fp4_tflops, "int8": chip.int8_tops}.get(precision)
         if tflops:
             basis = (
                 f"{tflops:g} T operations/s a chip in {precision}, dense ({chip.flops_source}, {chip.as_of})"
             )
-            return cls(tflops * 1e12, basis)
+            return cls(tflops * 1e12, basis, precedent(chip.chip_id, precision))
         return cls(None, why_no_peak(chip, _DTYPES.get(precision, precision)))
 
 
@@ -178,8 +180,20 @@ def _at(parts: StepTime | Memory, i: int) -> dict[str, float]:
     }
 
 
-def mfu_basis(task: Task, rated: Rated) -> str:
+def mfu_basis(rated: Rated) -> str:
     """What an MFU rests on: whose FLOPs, of which peak, of which chips."""
     if rated.flops_per_second is None:
         return rated.basis
-    return f"{FLOP_DEFINITION}; peak {rated.basis}; of the chips in use"
+    return f"{FLOP_DEFINITION}; peak {rated.basis}; of the chips in use; {_seen(rated)}"
+
+
+def _seen(rated: Rated) -> str:
+    """The best measured run, since a search picks what the model is most hopeful of."""
+    best = rated.precedent
+    if best is None or rated.flops_per_second is None:
+        return "no measured run of this chip in this precision is at hand to compare with"
+    share = best.flops_per_second / rated.flops_per_second
+    return (
+        f"the best of {best.runs} measured runs of this chip reached {share:.0%} "
+        f"({best.model}; {best.source}), and the best of many predictions is rather too good than too bad"
+    )

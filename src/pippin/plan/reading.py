@@ -76,14 +76,20 @@ def read_runs(path: Path) -> list[Run]:
     return parse_runs(text, str(path))
 
 
-@cache
 def shipped_runs() -> tuple[Run, ...]:
     """The rows that ship with this package, for calibration: published runs, and vTrain's sweep."""
-    folder = files("pippin.plan").joinpath("data")
-    names = ("published.csv", "vtrain_single_node.csv")
-    return tuple(
-        run for name in names for run in parse_runs(folder.joinpath(name).read_text(encoding="utf-8"), name)
-    )
+    return published_runs() + _shipped("vtrain_single_node.csv")
+
+
+def published_runs() -> tuple[Run, ...]:
+    """The published runs that ship with this package."""
+    return _shipped("published.csv")
+
+
+@cache
+def _shipped(name: str) -> tuple[Run, ...]:
+    text = files("pippin.plan").joinpath("data", name).read_text(encoding="utf-8")
+    return tuple(parse_runs(text, name))
 
 
 def parse_runs(text: str, where: str) -> list[Run]:
