@@ -57,8 +57,9 @@ MEGATRON = Framework(
 )
 
 # Our trainer as XLA compiles it for a CPU: float32 throughout (bfloat16 is widened there), AdamW updates
-# beside the gradients, a loss in chunks of 512 tokens, blocked attention, elementwise work half fused. Arrays
-# counted on compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
+# beside the gradients, a loss in chunks of 512 tokens, attention that keeps no scores, transposed copies of some
+# products' inputs. The product of gate and up is computed again: one hidden array fewer. Arrays counted on
+# compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
 PIPPIN = Framework(
     name="Pippin",
     parameter=4,
@@ -68,11 +69,11 @@ PIPPIN = Framework(
     linear_input=4,
     scores=8,
     score_block=128,
-    logit=12,
+    logit=8,
     loss_chunk_tokens=512,
     weight_scratch=0,
-    extra_stream=5,
-    extra_hidden=2,
+    extra_stream=2,
+    extra_hidden=-1,
     margin=0.06,
     source="arrays counted on steps that XLA compiled for a CPU; fused kernels keep less",
 )
