@@ -57,9 +57,9 @@ MEGATRON = Framework(
 )
 
 # Our trainer as XLA compiles it for a CPU: float32 throughout (bfloat16 is widened there), AdamW updates
-# beside the gradients, a loss in chunks of 512 tokens, attention that keeps no scores, transposed copies of some
-# products' inputs. The product of gate and up is computed again: one hidden array fewer. Arrays counted on
-# compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
+# beside the gradients, a loss in chunks of 512 tokens, attention that keeps no scores, transposed copies of
+# some products' inputs. The product of gate and up is computed again: one hidden array fewer. Arrays counted
+# on compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
 PIPPIN = Framework(
     name="Pippin",
     parameter=4,
