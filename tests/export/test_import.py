@@ -109,6 +109,26 @@ def test_settings_that_do_not_fit(folder: Path, changes: dict[str, Any], message
     refused(folder, message)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_scaling": "llama3"},
+        {"rope_theta": "abc"},
+        {"rope_theta": None},
+        {"rms_norm_eps": None},
+        {"rope_parameters": [1]},
+        {"rope_parameters": {"rope_type": "llama3", "factor": None}},
+        {"num_attention_heads": {}},
+    ],
+)
+def test_settings_of_the_wrong_kind(folder: Path, changes: dict[str, Any]) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    for name in ("rope_parameters", "rope_scaling"):
+        content.pop(name, None)
+    (folder / "config.json").write_text(json.dumps(content | changes))
+    refused(folder, "config.json: ")
+
+
 def test_both_ways_of_writing_the_rotary_base(folder: Path) -> None:
     edit(folder / "config.json", rope_theta=..., rope_parameters={"rope_type": "default", "rope_theta": 77.0})
     assert import_model(str(folder), folder.parent / "run").job.shape.rope_theta == 77.0

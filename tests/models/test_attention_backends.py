@@ -46,6 +46,14 @@ def packed(use: Use) -> Use:
         ("splash", Use("tpu", "bfloat16", 128, 4096, packed=True), "splash", "as the chip rule says"),
         ("splash", Use("tpu", "bfloat16", 128, 200, packed=True), "reference", "not splash: .*not 200"),
         ("nki", Use("neuron", "bfloat16", 128, 4096, packed=True), "reference", "not nki: no NKI kernel"),
+        ("splash", Use("tpu", "bfloat16", 128, 4096, True, 8), "reference", "not splash: .*one device"),
+        ("splash", Use("tpu", "bfloat16", 128, 4096, True, 8, 2), "reference", "not splash: .*a ring"),
+        (
+            "reference",
+            Use("cpu", "float32", 64, 512, True, 2, 2),
+            "reference",
+            "as the chip rule says, .*ring",
+        ),
     ],
 )
 def test_the_reference_takes_the_place_of_what_cannot(wish: str, use: Use, name: str, reason: str) -> None:

@@ -68,6 +68,14 @@ def test_a_stop_in_the_middle_still_writes_what_was_traced(bench: Any, stop_at: 
     assert steps_in(trace) == {3, 4}
 
 
+def test_steps_that_never_run_are_not_passed_over_in_silence(bench: Any, tmp_path: Path) -> None:
+    job = bench.job(train={"steps": 2})
+    with RunFolder(tmp_path / "run", job) as run, Tracer(ProfileSteps.parse("10:13"), run) as tracer:
+        pretrain(run, bench.machine, bench.dataset, bench.program, Observer(), StopRequest(), tracer)
+        assert tracer.missed
+    assert not (tmp_path / "run" / FOLDER).exists()
+
+
 def test_every_step_says_how_long_it_waited_and_what_it_needed(finished: Any) -> None:
     lines = read_metrics(finished.folder / METRICS)
     assert all(0 <= line["input_wait_seconds"] < 10 for line in lines)

@@ -72,7 +72,7 @@ def _headline(found: dict[str, Any]) -> str:
         share = f"{found['in_sample_rows']} of {found['headline_rows']} rows"
         return f"IN SAMPLE: the calibration was fitted to {share}. This is no measure of accuracy."
     return {
-        "given": "Held out: the calibration saw none of these rows.",
+        "given": "Held out: by their content none of these rows is one that the calibration was fitted to.",
         "cross-validated": "Cross-validated: each source and model family predicted without its rows, and "
         "without its models on its chips.",
         "leave one source out": "Each source predicted without its rows and its models on its chips.",

@@ -147,7 +147,9 @@ def from_hf(content: Mapping[str, Any], where: Path) -> tuple[ModelConfig, Famil
         return _shape(content, family, where), family
     except KeyError as error:
         raise PippinError(f"{error.args[0]} is missing", where=where) from error
-    except ValidationError as error:
+    except (TypeError, ValueError, AttributeError) as error:
+        if not isinstance(error, ValidationError):
+            raise PippinError(f"a setting has a value of the wrong kind: {error}", where=where) from error
         first = error.errors()[0]
         name, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise PippinError(f"not a shape we can build: {name} {message}", where=where) from error

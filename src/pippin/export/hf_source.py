@@ -66,7 +66,8 @@ def _tokenizer(path: Path) -> Any:
 def _hints(settings: dict[str, Any]) -> dict[str, str | None]:
     def name(key: str) -> str | None:
         token = settings.get(key)
-        return str(token["content"]) if isinstance(token, dict) else token
+        token = token.get("content") if isinstance(token, dict) else token
+        return token if isinstance(token, str) else None
 
     return {"bos": name("bos_token") if settings.get("add_bos_token") else None, "eos": name("eos_token")}
 

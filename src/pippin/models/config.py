@@ -64,6 +64,12 @@ class RopeScaling(_Frozen):
     high_freq_factor: float = Field(gt=0)
     original_max_position: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError("low_freq_factor must be below high_freq_factor")
+        return self
+
 
 class ModelConfig(_Frozen):
     """A decoder: pre-RMSNorm, rotary embedding, grouped-query attention, SwiGLU or experts.

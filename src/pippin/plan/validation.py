@@ -57,8 +57,22 @@ def validate(runs: Sequence[Run], calibration: Calibration) -> Validation:
     rows = [run for run in headline_runs(shipped_runs()) if run.id in known]
     baseline = Baseline.fit(rows or headline_runs(shipped_runs()))
     predictions = _predict(usable, calibration, baseline)
-    seen = frozenset(run.id for run in usable if run.id in known)
-    return Validation("given", list(runs), predictions, _ids(headline_runs(runs)), seen)
+    return Validation("given", list(runs), predictions, _ids(headline_runs(runs)), _seen(usable, known))
+
+
+def _seen(runs: Sequence[Run], known: frozenset[str]) -> frozenset[str]:
+    """Ids of the rows that a calibration was fitted to: told by their content where the rows ship, so that
+    another name hides none and the same name accuses none; by their id where they do not."""
+    shipped = {run.id: run for run in shipped_runs()}
+    fitted = {_content(shipped[name]) for name in known if name in shipped}
+    elsewhere = known - shipped.keys()
+    return frozenset(run.id for run in runs if run.id in elsewhere or _content(run) in fitted)
+
+
+def _content(run: Run) -> tuple[Any, ...]:
+    """What makes two rows one measurement, whatever they are called."""
+    layout = tuple(sorted((name, str(value)) for name, value in run.layout.items()))
+    return (str(run.shape), run.chip_id, run.precision, layout, round(run.step_seconds, 9))
 
 
 def cross_validate(

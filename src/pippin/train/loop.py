@@ -64,6 +64,8 @@ def train(
         Tracer(profile, run) as tracer,
     ):
         if summary := run.summary():
+            if tracer.missed:
+                observer.warn("the run was finished already: no step was traced")
             return Trained(summary, None)
         with run.ledger.span("restart", "device and data"):
             machine = find_machine(job)
@@ -72,7 +74,10 @@ def train(
         observer.phase("compiling")
         with run.ledger.span("compile"):
             program = Program(job, machine.choices)
-        return pretrain(run, machine, dataset, program, observer, stop, tracer)
+        trained = pretrain(run, machine, dataset, program, observer, stop, tracer)
+        if tracer.missed:
+            observer.warn("none of the steps to trace was among those that ran: no trace was written")
+        return trained
 
 
 def pretrain(

@@ -69,6 +69,11 @@ class Tracer:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
+    @property
+    def missed(self) -> bool:
+        """Steps were asked for, and none of them has run."""
+        return self._wanted is not None and not self._seen
+
     def begin(self, step: int) -> None:
         """A step is about to run."""
         if self._wanted is None or not self._wanted.first <= step < self._wanted.stop:

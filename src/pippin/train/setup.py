@@ -19,6 +19,7 @@ from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models.attention import Use, choose_attention
 from pippin.models.counts import training_flops_per_token
+from pippin.parallel.degrees import resolve
 from pippin.train.observer import Observer
 from pippin.train.step import Choices
 
@@ -54,7 +55,7 @@ def find_machine(job: Job | None = None) -> Machine:
     jax.config.update("jax_default_prng_impl", rules.prng)
     wanted = job.chip if job else None
     compute_dtype = (wanted and wanted.compute_dtype) or rules.compute_dtype
-    attention, reason = _attention(job, chip.platform, compute_dtype, rules)
+    attention, reason = _attention(job, chip, compute_dtype, rules)
     choices = Choices(
         compute_dtype=compute_dtype,
         attention=attention,
@@ -68,12 +69,20 @@ def find_machine(job: Job | None = None) -> Machine:
     return Machine(chip, known, rules, choices, peak(known, choices.compute_dtype) if known else None)
 
 
-def _attention(job: Job | None, platform: str, compute_dtype: str, rules: Rules) -> tuple[str, str]:
+def _attention(job: Job | None, chip: Chip, compute_dtype: str, rules: Rules) -> tuple[str, str]:
     """The attention backend, and why that one."""
     if job is None:
-        return choose_attention("reference", Use(platform, compute_dtype, 0, 0, packed=True))
+        return choose_attention("reference", Use(chip.platform, compute_dtype, 0, 0, packed=True))
     # Batches are always packed: a row holds as many documents as fall into it.
-    use = Use(platform, compute_dtype, job.shape.head_dim, job.train.sequence_length, packed=True)
+    use = Use(
+        chip.platform,
+        compute_dtype,
+        job.shape.head_dim,
+        job.train.sequence_length,
+        packed=True,
+        devices=chip.num_devices,
+        sequence_parts=resolve(job.mesh, chip.num_devices).context,
+    )
     if job.chip.attention:
         return choose_attention(job.chip.attention, use, stated=True)
     return choose_attention(rules.attention, use)

@@ -28,13 +28,19 @@ class Attention(Protocol):
 
 @dataclass(frozen=True)
 class Use:
-    """What is asked of a backend. `packed`: rows hold more than one document."""
+    """What is asked of a backend.
+
+    `packed`: rows hold more than one document. `devices` share the step; `sequence_parts` of them share a
+    sequence.
+    """
 
     platform: str
     compute_dtype: str
     head_dim: int
     sequence_length: int
     packed: bool
+    devices: int = 1
+    sequence_parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,15 @@ class Backend:
 
     function: Attention | None
     obstacle: Callable[[Use], str | None]
+
+
+def _mesh_obstacle(use: Use) -> str | None:
+    """Kernels do not say over which devices their results vary, which the mesh's types ask for."""
+    if use.sequence_parts > 1:
+        return "the sequence is split: keys go round a ring, met in blocks of the reference"
+    if use.devices > 1:
+        return "the kernel's call cannot be traced over more than one device yet"
+    return None
 
 
 def _cudnn_obstacle(use: Use) -> str | None:
@@ -54,7 +69,7 @@ def _cudnn_obstacle(use: Use) -> str | None:
         return "cuDNN's flash attention takes 16-bit types only"
     if use.head_dim % 8 or use.head_dim > 128:
         return f"cuDNN takes head widths that are multiples of 8 up to 128, not {use.head_dim}"
-    return None
+    return _mesh_obstacle(use)
 
 
 def _splash_obstacle(use: Use) -> str | None:
@@ -62,7 +77,7 @@ def _splash_obstacle(use: Use) -> str | None:
         return "splash attention is a kernel for TPUs"
     if use.sequence_length % SPLASH_MULTIPLE:
         return f"splash takes multiples of {SPLASH_MULTIPLE} tokens, not {use.sequence_length}"
-    return None
+    return _mesh_obstacle(use)
 
 
 def _nki_obstacle(use: Use) -> str | None:
@@ -115,4 +130,7 @@ def choose_attention(wish: str, use: Use, *, stated: bool = False) -> tuple[str,
         )
     if obstacle:
         return "reference", f"not {wish}: {obstacle}"
-    return wish, "as the job says" if stated else "as the chip rule says"
+    source = "as the job says" if stated else "as the chip rule says"
+    if wish == "reference" and use.sequence_parts > 1:
+        source += ", in blocks that go round a ring, since the sequence is split"
+    return wish, source
