@@ -65,10 +65,10 @@ def trained(runs: Runs, tmp_path: Path) -> Path:
     """The run with what a finished training leaves beside the checkpoint."""
     run = Path(shutil.copytree(runs("llama"), tmp_path / "run"))
     (run / "summary.json").write_text(json.dumps({"steps": 12, "validation_bits_per_byte": 2.34567}))
-    imported = {"name": "Small One", "licence": "apache-2.0", "source": "/home/x/small.gguf"}
+    imported = {"name": "Small One", "licence": "apache-2.0", "source": "/elsewhere/x/small.gguf"}
     record = {
         "data": {"corpus": "orchard", "licence": "CC0", "source": "the trees"},
-        "initial": {"folder": "/home/x/first", "parameter_sha256": "ab", "import.json": imported},
+        "initial": {"folder": "/elsewhere/x/first", "parameter_sha256": "ab", "import.json": imported},
     }
     (run / "run.json").write_text(json.dumps(record))
     return run
@@ -89,7 +89,7 @@ def test_the_card_says_what_must_be_said(trained: Path, tmp_path: Path) -> None:
         "Neither vLLM nor MLX was run",
     ):
         assert wanted in card, wanted
-    assert "/home/x" not in card + (tmp_path / "hf" / "pippin.json").read_text()
+    assert "/elsewhere/x" not in card + (tmp_path / "hf" / "pippin.json").read_text()
 
 
 def test_a_score_of_another_step_is_not_this_ones(trained: Path, tmp_path: Path) -> None:

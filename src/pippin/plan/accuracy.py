@@ -29,7 +29,7 @@ def page(progress: Progress | None = None) -> str:
     by_family = summary(cross_validate(published, "family", progress))
     by_source = summary(cross_validate(published, "source", progress))
     by_width = summary(cross_validate(sweep, "family", progress))
-    text = files("pippin.plan").joinpath("data", "accuracy.md").read_text(encoding="utf-8")
+    text = files("pippin.plan").joinpath("data", "accuracy.md.txt").read_text(encoding="utf-8")
     for name, part in {
         "FAMILY": _table(by_family),
         "ACCOUNT": _account(by_family),
