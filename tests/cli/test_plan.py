@@ -225,6 +225,13 @@ MISTAKES = [
 ]
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No progress is told, however busy the machine is."""
+    monkeypatch.setattr(planning, "_PATIENCE_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(("options", "message"), MISTAKES)
 def test_a_mistake_is_one_line(here: Callable[..., Any], options: tuple[object, ...], message: str) -> None:
     outcome = here("plan", *options)
@@ -233,6 +240,7 @@ def test_a_mistake_is_one_line(here: Callable[..., Any], options: tuple[object, 
     assert message.lower() in outcome.err.lower()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_fleet_too_small_says_how_much_is_missing_and_what_would_do(here: Callable[..., Any]) -> None:
     options = ("--chip", "a100_80", "--chips", 16, "--global-batch", 64)
     outcome = here("plan", "--model", "llama3.1-405b", *options)

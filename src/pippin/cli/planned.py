@@ -11,6 +11,7 @@ from rich.text import Text
 from pippin.plan.answer import Answer
 from pippin.plan.asked import stages_of
 from pippin.plan.cost import reference
+from pippin.plan.estimate import INTERVAL_BASIS
 from pippin.plan.ranked import RankedLayout, choices, degrees, mfu_basis
 from pippin.plan.scaling import front
 from pippin.plan.wording import days, spread, usd
@@ -150,7 +151,7 @@ def _footing(found: Answer) -> list[str]:
     plan = found.plan
     return [
         f"MFU: {mfu_basis(found.rated)}.",
-        f"Steps: {plan.rests_on}. Brackets hold the truth four times out of five.",
+        f"Steps: {plan.rests_on}. Brackets: {INTERVAL_BASIS}.",
         f"Memory: {found.task.framework.source}; {found.task.framework.margin:.0%} left free.",
         *plan.notes,
     ]

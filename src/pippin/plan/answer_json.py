@@ -8,6 +8,7 @@ from pippin.models.counts import FLOP_DEFINITION
 from pippin.plan.answer import Answer
 from pippin.plan.asked import stages_of
 from pippin.plan.energy import NO_OVERHEAD
+from pippin.plan.estimate import INTERVAL_BASIS
 from pippin.plan.fleets_json import chips_json, point_json
 from pippin.plan.peers import PeerFinding
 from pippin.plan.prospect import cost_json, energy_json, goodput_json, with_interval
@@ -63,7 +64,7 @@ def answer_json(found: Answer, *, explain_memory: bool = False) -> dict[str, Any
             "peak": found.rated.basis,
             "calibration": plan.rests_on,
             "memory": _memory_basis(found),
-            "interval": "holds the truth four times out of five",
+            "interval": INTERVAL_BASIS,
         },
         "notes": list(plan.notes),
         "unknown": unknown,

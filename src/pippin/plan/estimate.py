@@ -23,6 +23,11 @@ _POINTS = 2048
 _BASES = (2, 3, 5, 7, 11, 13)  # one dimension each
 _Z = NormalDist().inv_cdf((1 + COVERAGE) / 2)
 
+INTERVAL_BASIS = (
+    "meant to hold the truth four times out of five; over all held-out runs they do, on some chips less "
+    "often, and on chips without runs it is untested (docs/accuracy.md)"
+)
+
 
 @dataclass(frozen=True)
 class Estimate:

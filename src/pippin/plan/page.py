@@ -103,7 +103,14 @@ def headline(plan: Comparison) -> str:
         return f"{text} for {price}."
     subject = "It" if fleet is fastest else fleet.name
     kinds = "" if plan.price_kind else " (prices of different kinds)"
-    return f"{text}, the fastest. {subject} is the cheapest{kinds} at {price}."
+    close = [each.name for each, other in priced if each is not fleet and _overlap(cost, other)]
+    doubt = f" On this footing it cannot be told apart from {' and '.join(close)}." if close else ""
+    return f"{text}, the fastest. {subject} is the cheapest{kinds} at {price}.{doubt}"
+
+
+def _overlap(least: Cost, other: Cost) -> bool:
+    """Whether two costs have values in common within their intervals."""
+    return bool(least.usd and other.usd and least.usd.high >= other.usd.low)
 
 
 def _usd(cost: Cost) -> float:

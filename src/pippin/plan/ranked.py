@@ -191,7 +191,9 @@ def _seen(rated: Rated) -> str:
     """The best measured run, since a search picks what the model is most hopeful of."""
     best = rated.precedent
     if best is None or rated.flops_per_second is None:
-        return "no measured run of this chip in this precision is at hand to compare with"
+        return (
+            "no measured run of this chip in this precision ships with it, so that this is an extrapolation"
+        )
     share = best.flops_per_second / rated.flops_per_second
     return (
         f"the best of {best.runs} measured runs of this chip reached {share:.0%} "
