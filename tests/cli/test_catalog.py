@@ -11,23 +11,7 @@ from typing import Any
 
 import pytest
 
-WITHOUT_JAX = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
-            raise ModuleNotFoundError(f"{name} must not be needed here")
-
-sys.meta_path.insert(0, Refuse())
-from pippin.cli.main import main
-main()
-"""
-
-
-@pytest.fixture(autouse=True)
-def no_file_of_mine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PIPPIN_CATALOG", raising=False)
+from .conftest import WITHOUT_JAX
 
 
 @pytest.mark.parametrize("what", ["chips", "instances", "prices", "fleets", "clusters"])

@@ -11,24 +11,9 @@ from typing import Any
 
 import pytest
 
+from .conftest import WITHOUT_JAX
+
 _ROOT = Path(__file__).resolve().parents[2]
-WITHOUT_JAX = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
-            raise ModuleNotFoundError(f"{name} must not be needed here")
-
-sys.meta_path.insert(0, Refuse())
-from pippin.cli.main import main
-main()
-"""
-
-
-@pytest.fixture(autouse=True)
-def no_file_of_mine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PIPPIN_CATALOG", raising=False)
 
 
 def test_every_claim_is_printed_with_its_verdict(here: Callable[..., Any]) -> None:
