@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -48,3 +49,12 @@ def screenshot() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def browser(screenshot: ModuleType) -> Iterator[Any]:
+    """A headless browser, or a skip that says that there is none."""
+    if screenshot.find_chromium() is None:
+        pytest.skip("no Chromium or Chrome on the path, and the variable CHROMIUM names none")
+    with screenshot.browser() as browser:
+        yield browser

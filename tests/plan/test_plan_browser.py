@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,14 +18,6 @@ COMPLAINTS = (
     "Log.entryAdded",
     "Network.loadingFailed",
 )
-
-
-@pytest.fixture(scope="module")
-def browser(screenshot: ModuleType) -> Iterator[Any]:
-    if screenshot.find_chromium() is None:
-        pytest.skip("no Chromium or Chrome on the path, and the variable CHROMIUM names none")
-    with screenshot.browser() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)])
