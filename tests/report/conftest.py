@@ -67,7 +67,7 @@ def known_values() -> dict[str, Any]:
         for start in range(1, steps - 19, 20)
     ]
     return {
-        "schema_version": "1.0",
+        "schema_version": "2.0",
         "created": "2026-08-14T13:05:42Z",
         "pippin_version": "0.1.0",
         "versions": {"python": "3.12.4", "jax": "0.10.2", "jaxlib": "0.10.2", "numpy": "2.3.1"},
@@ -113,6 +113,7 @@ def known_values() -> dict[str, Any]:
             "train_tokens_available": 2_412_334,
             "epochs": 0.174,
         },
+        "full": True,
         "minutes_requested": 3.0,
         "steps": steps,
         "tokens": steps * batch * length,
@@ -225,6 +226,7 @@ def unknown_values() -> dict[str, Any]:
         ("xz_primed_bits_per_byte", "unigram_bits_per_byte", "trigram_bits_per_byte")
     )
     values["price"] = {name: None for name in values["price"] if name != "scope"} | {"scope": "nothing"}
+    values["full"] = False
     values["energy"] = dict.fromkeys(values["energy"])
     values["unknown"] = {path: REASONS.get(path, f"no way to know {path}") for path in null_paths(values)}
     return values

@@ -89,7 +89,7 @@ def test_an_empty_reason_is_refused(values: dict[str, Any]) -> None:
         ("job_hash", "abc"),
         ("created", "2026-08-14T13:05:42"),
         ("created", "2026-08-14T13:05:42+02:00"),
-        ("schema_version", "2.0"),
+        ("schema_version", "1.0"),
         ("losses", []),
     ],
 )
@@ -124,7 +124,7 @@ def test_text_that_no_file_can_hold_is_mended(values: dict[str, Any]) -> None:
         ({"chip": {}}, r"chip\.name: .* more"),
         ({"mfuu": 1}, r"mfuu: .*did you mean mfu\?"),
         ({"mfu": None}, "no reason: mfu"),
-        ({"schema_version": "1.1"}, r"schema version '1\.1', and this Pippin reads 1\.0"),
+        ({"schema_version": "1.1"}, r"schema version '1\.1', and this Pippin reads 2\.0"),
     ],
 )
 def test_loading_names_the_field_at_fault(

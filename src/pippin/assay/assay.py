@@ -6,7 +6,8 @@ import datetime
 from dataclasses import replace
 from pathlib import Path
 
-from pippin.assay.findings import Findings, Metered, Request, SampleText, build_report
+from pippin.assay.build import build_report
+from pippin.assay.findings import Findings, Metered, Request, SampleText
 from pippin.assay.microbenchmarks import (
     Bandwidth,
     MatmulRate,

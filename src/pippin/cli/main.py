@@ -152,13 +152,16 @@ def assay(
     ] = "sotu",
     price_per_hour: Annotated[float | None, typer.Option(help="US dollars an hour of this machine.")] = None,
     seed: Annotated[int, typer.Option(help="Decides initial values and data order.", min=0)] = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Measure everything: some minutes more, on the CPU ten in all.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
 ) -> None:
     """Say what the chip at hand is worth, by really pretraining on it."""
     from pippin.assay.findings import Request
     from pippin.cli.assay import run
 
-    request = Request(minutes, model, data, price_per_hour, seed, command=("pippin", *sys.argv[1:]))
+    request = Request(minutes, model, data, price_per_hour, seed, ("pippin", *sys.argv[1:]), full)
     run(request, out, as_json=as_json, begun=_BEGUN)
 
 

@@ -45,7 +45,7 @@ from pippin.report.sections import (
 )
 from pippin.storage import write_atomic
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -53,7 +53,7 @@ Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 class Report(Section):
     """One assay: a chip, a training run on it, and what the run says about the chip."""
 
-    schema_version: Literal["1.0"] = Field(description="Version of this schema.")
+    schema_version: Literal["2.0"] = Field(description="Version of this schema.")
     created: str = Field(description="When the assay ended, ISO 8601 in UTC.")
     pippin_version: str = Field(description="Version of Pippin.")
     versions: dict[str, str] = Field(description="Versions of the programs underneath.")
@@ -65,6 +65,9 @@ class Report(Section):
     chip: Chip = Field(description="The chip that was measured.")
     workload: Workload = Field(description="The model and the text it was trained on.")
 
+    full: bool = Field(
+        description="Whether everything was measured (--full); sections that need it are null without."
+    )
     minutes_requested: Minutes = Field(
         description="Minutes of training asked for; the whole command takes longer."
     )
@@ -184,7 +187,7 @@ def _as_pippin_error(error: ValidationError, path: Path) -> PippinError:
         return PippinError(
             f"schema version {first['input']!r}, and this Pippin reads {SCHEMA_VERSION}",
             where=path,
-            fix="use the version of Pippin that wrote it, or a newer one",
+            fix="assay again, or read it with the version of Pippin that wrote it",
         )
     known = nearest(field, Report.model_fields) if first["type"] == "extra_forbidden" else None
     message = first["msg"].removeprefix("Value error, ")

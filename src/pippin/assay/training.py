@@ -1,0 +1,101 @@
+"""The report's sections of the training run: curves, steps, held-out scores, price and energy."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pippin.assay.findings import Findings, Unknown
+from pippin.assay.references import MEANING
+from pippin.train.account import finished_steps
+
+_MOST_LOSS_POINTS = 500
+_WINDOWS = 10
+
+
+def curves(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    stride = -(-len(metrics) // _MOST_LOSS_POINTS)
+    thinned = [line for line in metrics if line["step"] % stride == 0 or line["step"] in (1, len(metrics))]
+    return {
+        "losses": [{name: line[name] for name in ("step", "tokens", "loss")} for line in thinned],
+        "validations": [
+            {
+                "step": line["step"],
+                "tokens": line["tokens"],
+                "bits_per_byte": line["validation_bits_per_byte"],
+            }
+            for line in metrics
+            if "validation_bits_per_byte" in line
+        ],
+    }
+
+
+def step_seconds_section(spans: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures over the steps after the first, and the rate in ten separate windows of them."""
+    steps = finished_steps(spans)[1:]
+    seconds = np.array([span["end"] - span["start"] for span in steps])
+    tokens = np.array([span["tokens"][1] - span["tokens"][0] for span in steps])
+    windows = [
+        {
+            "start_step": steps[part[0]]["step"],
+            "stop_step": steps[part[-1]]["step"] + 1,
+            "tokens_per_second": float(tokens[part].sum() / seconds[part].sum()),
+        }
+        for part in np.array_split(np.arange(len(steps)), min(_WINDOWS, len(steps)))
+    ]
+    p10, median, p90 = np.percentile(seconds, [10, 50, 90]).tolist()
+    return {"median": median, "p10": p10, "p90": p90, "windows": windows}
+
+
+def held_out_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
+    bits, split = found.summary["validation_bits_per_byte"], found.dataset.manifest.splits.validation
+    scores = asdict(found.references)
+    reasons = scores.pop("unknown")
+    return {
+        "bits_per_byte": bits,
+        "utf8_bytes": split.utf8_bytes,
+        "tokens": split.tokens - split.documents,  # the boundaries are not text
+        "documents": split.documents,
+        **{
+            f"{name}_bits_per_byte": unknown.known(
+                f"held_out.{name}_bits_per_byte", value, reasons.get(name, "")
+            )
+            for name, value in scores.items()
+        },
+        "fewer_bits_than_xz": 1 - bits / found.references.xz,
+        "meaning": MEANING,
+    }
+
+
+def price_section(found: Findings, rate: float, unknown: Unknown) -> dict[str, Any]:
+    price = found.request.price_per_hour
+    given = price is not None
+    end_to_end = found.account.tokens_per_second_end_to_end
+    fields = {
+        "usd_per_hour": price,
+        "kind": "as given by the user" if given else None,
+        "date": datetime.date.today().isoformat() if given else None,
+        "source": "--price-per-hour" if given else None,
+        "usd_per_million_tokens": price * 1e6 / (3600 * rate) if price is not None else None,
+        "usd_per_million_tokens_end_to_end": price * 1e6 / (3600 * end_to_end)
+        if price is not None and end_to_end
+        else None,
+    }
+    why = "no price was given: see --price-per-hour"
+    known = {name: unknown.known(f"price.{name}", value, why) for name, value in fields.items()}
+    known["region"] = unknown.known("price.region", None, "the price was given without one" if given else why)
+    return known | {"scope": "the whole machine, by the hour"}
+
+
+def energy_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
+    energy = found.energy
+    fields = {
+        "joules": energy.joules,
+        "joules_per_token": energy.joules / found.account.tokens if energy.joules is not None else None,
+        "meter": energy.meter,
+        "scope": energy.scope,
+    }
+    return {name: unknown.known(f"energy.{name}", value, energy.reason) for name, value in fields.items()}
