@@ -12,6 +12,7 @@ import pytest
 
 from pippin.errors import PippinError
 from pippin.export.hf_config import from_hf, to_hf
+from pippin.export.importing import import_model
 from pippin.export.safetensors_file import read_header
 from pippin.export.to_hf import export_hf
 from pippin.models.config import ModelConfig
@@ -90,6 +91,16 @@ def test_the_card_says_what_must_be_said(trained: Path, tmp_path: Path) -> None:
     ):
         assert wanted in card, wanted
     assert "/elsewhere/x" not in card + (tmp_path / "hf" / "pippin.json").read_text()
+
+
+def test_licences_go_with_the_weights_out_in_and_out_again(trained: Path, tmp_path: Path) -> None:
+    export_hf(trained, tmp_path / "first")
+    import_model(str(tmp_path / "first"), tmp_path / "imported")
+    export_hf(tmp_path / "imported", tmp_path / "second")
+    card = (tmp_path / "second" / "README.md").read_text()
+    assert "- Started from Small One: apache-2.0." in card
+    assert "- Started from a run of Pippin, trained on `orchard`: CC0." in card
+    assert "license: other" in card
 
 
 def test_a_score_of_another_step_is_not_this_ones(trained: Path, tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ print(tokenizer.decode(ids[0], skip_special_tokens=True))
 def _front_matter(about: Provenance) -> str:
     """The licence of others' weights stays theirs where nothing was trained on top; else it is not ours to
     name in one word."""
-    licence = about.origins[0].get("licence") if about.origins and not about.step else None
+    licences = {origin.get("licence") for origin in about.origins}
+    licence = licences.pop() if len(licences) == 1 and not about.step else None
     lines = ["library_name: transformers", "pipeline_tag: text-generation", "tags: [pippin]"]
     if licence:
         lines.append(f"license: {json.dumps(licence)}")

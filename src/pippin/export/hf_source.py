@@ -12,6 +12,7 @@ from pippin.export.source import Source, needed_slots
 from pippin.storage import read_json, sha256_file
 
 SINGLE, INDEX, EXPORT_RECORD = "model.safetensors", "model.safetensors.index.json", "pippin.json"
+TRAINED = "a run of Pippin"
 
 
 def open_hf(folder: Path) -> Source:
@@ -22,7 +23,7 @@ def open_hf(folder: Path) -> Source:
     """
     content = _object(folder / "config.json")
     config, family = from_hf(content, folder / "config.json")
-    _check_record(folder)
+    record = _export_record(folder)
     files = _weight_files(folder)
     arrays: dict[str, Any] = {}
     for path, names in files.items():
@@ -43,7 +44,7 @@ def open_hf(folder: Path) -> Source:
         licence=_licence(folder),
         files=[folder / "config.json", raw_tokenizer, *files],
         ignored=lambda name: _is_ignored(name, config.tie_embeddings),
-        details={"model_type": family.model_type},
+        details={"model_type": family.model_type} | _before(record),
     )
 
 
@@ -102,17 +103,30 @@ def _entries(path: Path, expected: set[str] | None) -> dict[str, Entry]:
     return entries
 
 
-def _check_record(folder: Path) -> None:
-    """Safetensors have no checksum; a folder that Pippin wrote carries the hash of each file."""
-    if not (folder / EXPORT_RECORD).exists():
-        return
-    hashes = _object(folder / EXPORT_RECORD).get("files")
+def _export_record(folder: Path) -> dict[str, Any]:
+    """What Pippin says of a folder that it wrote, empty for others'.
+
+    Safetensors have no checksum; the record carries the hash of each file, and they are compared.
+    """
+    record = _object(folder / EXPORT_RECORD, missing_ok=True)
+    hashes = record.get("files")
     for name, wanted in (hashes if isinstance(hashes, dict) else {}).items():
         path = folder / Path(str(name)).name
         with explained(path):
             if sha256_file(path) != wanted:
                 what = f"the file is not the one that was exported ({EXPORT_RECORD} has another SHA-256)"
                 raise PippinError(what, where=path, fix=f"export it again, or remove {EXPORT_RECORD}")
+    return record
+
+
+def _before(record: dict[str, Any]) -> dict[str, Any]:
+    """What an export of ours started from and was trained on: its licences go where the weights go."""
+    origins = [origin for origin in record.get("origins") or [] if isinstance(origin, dict)]
+    data = record.get("data")
+    if isinstance(data, dict):
+        kept = {"licence": data.get("licence"), "corpus": data.get("corpus")}
+        origins.append({"source": TRAINED, "parameter_sha256": record.get("parameter_sha256"), **kept})
+    return {"origins": origins} if origins else {}
 
 
 def _licence(folder: Path) -> str | None:
@@ -124,7 +138,8 @@ def _licence(folder: Path) -> str | None:
         text = card.read_text(encoding="utf-8", errors="replace")
     front = text.split("---")[1] if text.startswith("---") and text.count("---") >= 2 else ""
     found = [line.partition(":")[2].strip() for line in front.splitlines() if line.startswith("license:")]
-    return found[0] if found else None
+    # "other" says only that the licences stand elsewhere: in the record, where the folder is ours.
+    return found[0] if found and found[0] != "other" else None
 
 
 def _object(path: Path, *, missing_ok: bool = False) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pippin.export.hf_source import TRAINED
 from pippin.storage import read_json
 from pippin.train.digest import parameter_sha256
 from pippin.train.run import IMPORTED, RECORD, SUMMARY
@@ -53,7 +54,7 @@ def provenance_of(saved: Saved) -> Provenance:
         held_out_bits_per_byte=bits,
         max_positions=imported.get("max_positions") or saved.job.train.sequence_length,
         data=record.get("data"),
-        origins=([_origin(imported)] if imported else []) + _origins(record),
+        origins=_imported(imported) + _origins(record),
     )
 
 
@@ -69,15 +70,20 @@ def _origins(record: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(initial, dict):
         return []
     if IMPORTED in initial:
-        return [_origin(initial[IMPORTED])]
+        return _imported(initial[IMPORTED])
     before = initial.get(RECORD, {})
     trained = {
-        "source": "a run of Pippin",
+        "source": TRAINED,
         "parameter_sha256": initial.get("parameter_sha256"),
         "licence": (before.get("data") or {}).get("licence"),
         "corpus": (before.get("data") or {}).get("corpus"),
     }
     return [*_origins(before), trained]
+
+
+def _imported(imported: dict[str, Any]) -> list[dict[str, Any]]:
+    """The folder that was imported, after what it says it came from."""
+    return [*imported.get("origins", []), _origin(imported)] if imported else []
 
 
 def _origin(imported: dict[str, Any]) -> dict[str, Any]:
