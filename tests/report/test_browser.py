@@ -1,4 +1,4 @@
-"""The page in a real browser: silent, off the network, and no wider than a phone."""
+"""The page in a real browser: silent, off the network, no wider than a phone, and usable by all."""
 
 from __future__ import annotations
 
@@ -7,78 +7,71 @@ from typing import Any
 
 import pytest
 
+from pippin.report.figures import make_figures
 from pippin.report.page import write_report
 from pippin.report.schema import Report
 
 pytestmark = pytest.mark.browser
 
-COMPLAINTS = (
-    "Runtime.exceptionThrown",
-    "Runtime.consoleAPICalled",
-    "Log.entryAdded",
-    "Network.loadingFailed",
+
+# An audit by axe-core takes seconds: each theme and each kind of report has one.
+@pytest.mark.parametrize(
+    ("which", "width", "dark", "audit"),
+    [
+        ("known", 360, False, True),
+        ("unknown", 360, False, False),
+        ("known", 700, False, False),
+        ("unknown", 1280, True, True),
+        ("known", 1280, False, False),
+    ],
 )
-
-
-def requests(browser: Any) -> list[str]:
-    return [
-        event["params"]["request"]["url"]
-        for event in browser.events
-        if event.get("method") == "Network.requestWillBeSent"
-    ]
-
-
-def complaints(browser: Any) -> list[Any]:
-    return [event for event in browser.events if event.get("method") in COMPLAINTS]
-
-
-@pytest.mark.parametrize("which", ["known", "unknown"])
-@pytest.mark.parametrize(("width", "dark"), [(360, False), (700, False), (1280, True)])
-def test_page_is_silent_and_fits(
-    browser: Any, tmp_path: Path, request: pytest.FixtureRequest, which: str, width: int, dark: bool
+def test_page_is_silent_fits_and_is_accessible(
+    visit: Any,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    which: str,
+    width: int,
+    dark: bool,
+    audit: bool,
 ) -> None:
     report: Report = request.getfixturevalue(which)
     workload = report.workload.model_copy(update={"corpus_source": "/a/folder/" + "x" * 200})
     write_report(report.model_copy(update={"workload": workload}), tmp_path)
     page = tmp_path / "report.html"
-    browser.open(page, width=width, height=800, dark=dark)
-    browser.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    assert complaints(browser) == []
-    assert [url for url in requests(browser) if not url.startswith("data:")] == [page.as_uri()]
+    visit.open(page, width, dark=dark)
+    assert visit.scroll_width <= width
+    assert visit.text_outside == []
+    assert visit.complaints == []
+    assert visit.requests == [page.as_uri()]
     shown = "[...document.querySelectorAll('.{}')].filter(one => one.getClientRects().length).length"
-    assert browser.evaluate(shown.format("narrow")) == (5 if width <= 640 else 0)
-    assert browser.evaluate(shown.format("wide")) == (0 if width <= 640 else 5)
-    ink = browser.evaluate("getComputedStyle(document.querySelector('.drawing text')).fill")
+    figures = len(make_figures(report))
+    assert visit.browser.evaluate(shown.format("narrow")) == (figures if width <= 640 else 0)
+    assert visit.browser.evaluate(shown.format("wide")) == (0 if width <= 640 else figures)
+    ink = visit.browser.evaluate("getComputedStyle(document.querySelector('.drawing text')).fill")
     assert ink != "rgb(0, 0, 0)"  # what a colour that the page does not know would turn into
+    if audit:
+        assert visit.violations() == []
 
 
-def test_drawings_keep_their_text_inside(browser: Any, tmp_path: Path, known: Report) -> None:
-    write_report(known, tmp_path)
-    for width in (360, 1280):
-        browser.open(tmp_path / "report.html", width=width, height=800)
-        outside = browser.evaluate(
-            """[...document.querySelectorAll('.drawing svg')].filter(svg => svg.getClientRects().length)
-            .flatMap(svg => [...svg.querySelectorAll('text')].filter(text => {
-                const own = text.getBoundingClientRect(), box = svg.getBoundingClientRect();
-                return own.left < box.left - 2 || own.right > box.right + 2
-                    || own.top < box.top - 2 || own.bottom > box.bottom + 2;
-            }).map(text => text.textContent))"""
-        )
-        assert outside == []
-
-
-def test_the_checks_above_would_notice(browser: Any, tmp_path: Path) -> None:
-    """A page that logs, throws, loads and overflows is caught at each."""
+def test_the_checks_above_would_notice(visit: Any, tmp_path: Path) -> None:
+    """A page that logs, throws, loads, overflows and shuts people out is caught at each."""
     page = tmp_path / "bad.html"
     page.write_text(
         "<!DOCTYPE html><body><img src='http://127.0.0.1:9/x.png'><div style='width: 900px'>wide</div>"
+        "<p style='color: #999; background: #fff'>faint</p><div class='drawing'><svg width='9' height='9'>"
+        "<text x='50' y='9'>out</text></svg></div>"
         "<script>console.log('hello'); throw new Error('bad')</script>"
     )
-    browser.open(page, width=360, height=800)
-    assert "http://127.0.0.1:9/x.png" in requests(browser)
-    assert {event["method"] for event in complaints(browser)} >= set(COMPLAINTS[:2])
-    assert browser.evaluate("document.documentElement.scrollWidth") > 360
+    visit.open(page, 360)
+    assert visit.requests == [page.as_uri(), "http://127.0.0.1:9/x.png"]
+    assert {event["method"] for event in visit.complaints} >= {
+        "Runtime.exceptionThrown",
+        "Runtime.consoleAPICalled",
+    }
+    assert visit.scroll_width > 360
+    assert visit.text_outside == ["out"]
+    found = {line.split(":")[0] for line in visit.violations()}
+    assert {"critical image-alt", "serious color-contrast", "serious html-has-lang"} <= found
 
 
 def test_pictures_and_print(browser: Any, tmp_path: Path, known: Report) -> None:
