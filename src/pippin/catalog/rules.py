@@ -17,8 +17,9 @@ class Rules(BaseModel):
     """The choices for one kind of chip.
 
     `attention` is a wish: where the backend cannot do a job's arrays the trainer takes the reference and says
-    why. `scan_layers` false means that the layers are unrolled. `default_preset` is the model that an assay
-    trains when none is asked for.
+    why. `scan_layers` false means that the layers are unrolled; `remat_needs_scan` that they are scanned all
+    the same where backward computes again, because the compiler would merge that with the first computation
+    and keep everything. `default_preset` is the model that an assay trains when none is asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,11 +27,16 @@ class Rules(BaseModel):
     rule_name: str
     attention: Literal["reference", "cudnn", "splash", "nki"]
     scan_layers: bool
+    remat_needs_scan: bool = False
     compute_dtype: Literal["float32", "bfloat16"]
     prng: Literal["rbg"]
     remat: Literal["none", "selective", "full"] = "none"
     default_preset: str
     why: str = Field(min_length=1)
+
+    def scan(self, remat: str) -> bool:
+        """Whether to scan the layers under this rematerialisation."""
+        return self.scan_layers or (self.remat_needs_scan and remat != "none")
 
 
 class _Conditions(BaseModel):

@@ -56,12 +56,13 @@ def find_machine(job: Job | None = None) -> Machine:
     wanted = job.chip if job else None
     compute_dtype = (wanted and wanted.compute_dtype) or rules.compute_dtype
     attention, reason = _attention(job, chip, compute_dtype, rules)
+    remat = (job and job.mesh.remat) or rules.remat
     choices = Choices(
         compute_dtype=compute_dtype,
         attention=attention,
         attention_reason=reason,
-        scan_layers=rules.scan_layers if wanted is None or wanted.scan_layers is None else wanted.scan_layers,
-        remat=(job and job.mesh.remat) or rules.remat,
+        scan_layers=rules.scan(remat) if wanted is None or wanted.scan_layers is None else wanted.scan_layers,
+        remat=remat,
     )
     known = find_chip(
         chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
