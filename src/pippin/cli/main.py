@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pippin.cli.plan_verb import plan
+from pippin.cli.report_verb import report
 from pippin.errors import PippinError
 
 # Unix time at which this program began: now, less the processor time its start has taken. The kernel's own
@@ -263,6 +264,7 @@ def calibrate(
 
 
 app.command(epilog="Example: pippin plan --model llama3.1-405b --chip trn2 --chips 16384")(plan)
+app.add_typer(report, name="report")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 from pippin.report.figures import make_figures
+from pippin.report.folders import PAGE, REPORT
 from pippin.report.html import render_template
 from pippin.report.listing import list_groups
 from pippin.report.schema import Report
@@ -45,5 +46,14 @@ def write_report(report: Report, folder: Path) -> None:
         PippinError: the file system refused.
     """
     page = render_page(report)
-    write_atomic(folder / "report.json", report.to_json())
-    write_atomic(folder / "report.html", page)
+    write_atomic(folder / REPORT, report.to_json())
+    write_atomic(folder / PAGE, page)
+
+
+def write_page(report: Report, folder: Path) -> None:
+    """Writes `report.html` alone, whole or not at all.
+
+    Raises:
+        PippinError: the file system refused.
+    """
+    write_atomic(folder / PAGE, render_page(report))
