@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,23 @@ class Visit:
             }).map(text => text.textContent))"""
         )
         return outside
+
+    def press(self, key: str) -> None:
+        """A key of the keyboard, `Tab`, `Enter` or `Space`, pressed and let go."""
+        code, text = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " ")}[key]
+        for kind in ("keyDown", "keyUp"):
+            more = {"text": text} if text and kind == "keyDown" else {}
+            name = " " if key == "Space" else key
+            self.browser.call(
+                "Input.dispatchKeyEvent", type=kind, key=name, code=key, windowsVirtualKeyCode=code, **more
+            )
+
+    def wait_for(self, file: Path, limit_seconds: float = 30) -> str:
+        """The content of a file that the browser saves."""
+        deadline = time.monotonic() + limit_seconds
+        while not file.exists() and time.monotonic() < deadline:
+            self.browser.evaluate("new Promise(done => setTimeout(done, 50))")
+        return file.read_text()
 
     def violations(self) -> list[str]:
         """What axe-core finds against the page, of any impact, a line for each rule it breaks."""

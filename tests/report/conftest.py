@@ -232,6 +232,12 @@ def unknown_values() -> dict[str, Any]:
     return values
 
 
+@pytest.fixture(scope="module")
+def made_up() -> dict[str, dict[str, Any]]:
+    """Both reports as plain values, by name."""
+    return {"known": known_values(), "unknown": unknown_values()}
+
+
 @pytest.fixture
 def known() -> Report:
     return Report.model_validate(known_values())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import csv
+import functools
 import html
+import io
 import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,11 @@ from typing import Any
 import pytest
 
 from pippin.errors import PippinError
+from pippin.report.chapters import make_chapters
+from pippin.report.downloads import as_csv, lists_of
+from pippin.report.figures import make_figures
 from pippin.report.html import printable
+from pippin.report.listing import list_groups
 from pippin.report.page import render_page, write_report
 from pippin.report.schema import Report, load_report
 
@@ -108,7 +116,7 @@ def test_figures_have_a_finding_two_sizes_and_a_table(known: Report) -> None:
     assert page.count('<div class="wide"><svg viewBox="0 0 760 ') == 5
     assert page.count('<div class="narrow"><svg viewBox="0 0 344 ') == 5
     assert page.count("<figcaption>") == 6  # the sample has one too
-    assert sum(tag == "details" for tag, _ in tags) == 5
+    assert sum(tag == "details" for tag, _ in tags) == 5 + len(list_groups(known))
     assert all("scope" in attrs for tag, attrs in tags if tag == "th")
 
 
@@ -197,10 +205,85 @@ def test_report_is_written_beside_the_page_that_carries_it(tmp_path: Path, known
     write_report(known, tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["report.html", "report.json"]
     page = (tmp_path / "new" / "report.html").read_text()
-    match = re.search(r'<a download="report.json" href="data:application/json;base64,([^"]*)"', page)
-    assert match is not None
-    assert base64.b64decode(match[1]) == (tmp_path / "new" / "report.json").read_bytes()
+    assert carried(page)["report.json"] == (tmp_path / "new" / "report.json").read_text()
     assert load_report(tmp_path / "new" / "report.json") == known
+
+
+def carried(page: str) -> dict[str, str]:
+    """The files that a page has within it, by name."""
+    files = re.findall(
+        r'<a download="([^"]+)" href="data:(?:application/json|text/csv);base64,([^"]*)"', page
+    )
+    return {name: base64.b64decode(content).decode() for name, content in files}
+
+
+def test_every_list_of_the_report_is_carried_as_csv(known: Report) -> None:
+    files = carried(render_page(known))
+    lists = [name.removesuffix(".csv") for name in files if name not in ("report.json", "numbers.csv")]
+    assert {"losses", "validations", "matmul"} <= set(lists)
+    values = known.model_dump(mode="json")
+    for name in lists:
+        rows = list(csv.DictReader(io.StringIO(files[f"{name}.csv"])))
+        want = functools.reduce(lambda part, key: part[key], name.split("."), values)
+        assert len(rows) == len(want)
+        simple = {key for key, value in want[0].items() if isinstance(value, int | float | str)}
+        assert simple
+        for row, one in zip(rows, want, strict=True):
+            assert {key: type(one[key])(row[key]) for key in simple} == {key: one[key] for key in simple}
+
+
+def test_every_number_is_carried_as_csv_with_its_method(known: Report, unknown: Report) -> None:
+    for report in (known, unknown):
+        rows = list(csv.DictReader(io.StringIO(carried(render_page(report))["numbers.csv"])))
+        fields = {row["field"]: row for row in rows}
+        assert len(fields) == len(rows) == sum(len(group.rows) for group in list_groups(report))
+        assert float(fields["tokens_per_second"]["value"]) == report.tokens_per_second  # not rounded
+        assert fields["tokens_per_second"]["method"].startswith("Training rate: ")
+        assert {name: row["unknown_because"] for name, row in fields.items() if row["unknown_because"]} == (
+            report.unknown
+        )
+        assert all(bool(row["value"]) != bool(row["unknown_because"]) for row in rows)
+
+
+def test_a_cell_holds_what_is_within_it() -> None:
+    rows = [{"a": 1, "b": {"c": 'say "x", y', "d": [1, 2]}}, {"a": None, "e": "two\nlines"}]
+    (path, found), *rest = lists_of({"top": {"list": rows, "numbers": [1, 2], "none": []}})
+    assert (path, found, rest) == ("top.list", rows, [])
+    assert list(csv.reader(io.StringIO(as_csv(rows), newline=""))) == [
+        ["a", "b.c", "b.d", "e"],
+        ["1", 'say "x", y', "[1, 2]", ""],
+        ["", "", "", "two\nlines"],
+    ]
+
+
+def test_chapters_have_every_figure_once_and_in_order(known: Report) -> None:
+    figures = make_figures(known)
+    strange = replace(figures[0], key="something-new")
+    chapters = make_chapters([strange, *reversed(figures)])
+    numbered = [figure.key for chapter in chapters for figure in chapter.figures]
+    assert sorted(numbered) == sorted(figure.key for figure in [strange, *figures])
+    assert numbered[0] == "training" and numbered[-1] == "something-new"
+    assert [chapter.first for chapter in chapters] == [
+        1 + numbered.index(chapter.figures[0].key) for chapter in chapters
+    ]
+    # A figure of ours has its place.
+    assert make_chapters(figures)[-1].title != chapters[-1].title == "More figures"
+
+
+def test_contents_lead_to_every_part_of_the_page(known: Report) -> None:
+    page = render_page(known)
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    targets = [target for tag, target in Page(contents + "</nav>").having("href")]
+    chapters = make_chapters(make_figures(known))
+    assert targets == [*(f"#{chapter.key}" for chapter in chapters), "#sample", "#data", "#every"]
+    for chapter in chapters:
+        assert chapter.finding in html.unescape(contents)
+
+
+def test_every_table_has_a_caption(known: Report) -> None:
+    assert len(re.findall(r"<table[^>]*>\s*<caption", render_page(known))) == len(
+        re.findall(r"<table", render_page(known))
+    )
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_for_people(tmp_path: Path, known: Report) -> None:

@@ -154,8 +154,8 @@ def _time(report: Report) -> Words:
     rows = [
         (plots.TIME_LABELS[name], duration(value), percent(value / total)) for name, value in seconds.items()
     ]
-    note = "Each second of the ledger is in exactly one category."
-    return Words("Where the time went", finding, note, ("Category", "Time", "Share"), rows)
+    note = "Wall time of the whole command, as the run's ledger has it."
+    return Words("Every second in one category", finding, note, ("Category", "Time", "Share"), rows)
 
 
 def _throughput(report: Report) -> Words:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
+from pippin.report.chapters import make_chapters
+from pippin.report.downloads import make_downloads
 from pippin.report.figures import make_figures
 from pippin.report.folders import PAGE, REPORT
 from pippin.report.html import render_template
@@ -16,6 +17,7 @@ from pippin.storage import write_atomic
 
 def render_page(report: Report) -> str:
     """The HTML page. All text of the report is escaped; the same report gives the same page."""
+    groups = list_groups(report)
     return render_template(
         "pippin.report",
         "report.html.j2",
@@ -26,9 +28,9 @@ def render_page(report: Report) -> str:
         basis=basis_line(report),
         chip_facts=chip_line(report),
         tiles=tiles(report),
-        figures=make_figures(report),
-        groups=list_groups(report),
-        download=base64.b64encode(report.to_json().encode()).decode(),
+        chapters=make_chapters(make_figures(report)),
+        groups=groups,
+        downloads=make_downloads(report, groups),
     )
 
 
