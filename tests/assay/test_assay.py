@@ -8,6 +8,7 @@ import math
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,19 @@ def test_a_stop_keeps_the_training(
     assert process.returncode == 143, stderr
     assert f"pippin train {out / 'job.toml'} --out {out}" in stderr.splitlines()[-1]
     assert list((out / "checkpoints").glob("step_*")) and not (out / "report.json").exists()
+
+
+def test_the_prediction_was_made_before_the_first_step_and_its_error_is_told(assayed: Any) -> None:
+    made = json.loads((assayed.folder / "prediction.json").read_text())
+    first = next(span for span in spans_of(assayed.folder) if span["category"] == "step")
+    assert datetime.fromisoformat(made["made"]).timestamp() <= first["start"]
+    said, report = assayed.report.prediction, assayed.report
+    assert said is not None and said.step_seconds == made["step_seconds"]
+    assert said.measured_step_seconds == report.step_seconds.median
+    assert said.step_error == pytest.approx(report.step_seconds.median / made["step_seconds"] - 1)
+    inside = made["step_seconds_low"] <= report.step_seconds.median <= made["step_seconds_high"]
+    assert said.step_inside == inside
+    assert sum(part.seconds for part in said.parts) == pytest.approx(said.step_seconds)
+    if report.chip.platform == "cpu":
+        assert "no rated peak" in said.basis and said.mfu is None
+    assert abs(said.memory_error) < 0.5

@@ -161,6 +161,30 @@ def known_values() -> dict[str, Any]:
         "losses": losses,
         "validations": validations,
         "step_seconds": {"median": 0.6795, "p10": 0.6731, "p90": 0.6902, "windows": windows},
+        "prediction": {
+            "made": "2026-08-14T13:02:51Z",
+            "step_seconds": 0.571,
+            "step_seconds_low": 0.363,
+            "step_seconds_high": 0.897,
+            "measured_step_seconds": 0.6795,
+            "step_error": 0.19,
+            "step_inside": True,
+            "tokens_per_second": 3587.0,
+            "tokens_per_second_low": 2283.0,
+            "tokens_per_second_high": 5642.0,
+            "mfu": 0.381,
+            "mfu_low": 0.242,
+            "mfu_high": 0.599,
+            "memory_bytes": 141_000_000,
+            "memory_basis": "Pippin: arrays counted on compiled steps",
+            "measured_memory_bytes": 152_000_000,
+            "measured_memory_method": "what the compiler allots to the step on one device",
+            "memory_error": 0.078,
+            "parts": [{"name": "compute", "seconds": 0.421}, {"name": "memory", "seconds": 0.15}],
+            "basis": "measured matrix rate of this machine (201 GFLOP/s in float32)",
+            "calibration": "calibration of 2026-08-01 on 1931 runs of 139 sources",
+            "interval": "meant to hold the truth four times out of five",
+        },
         "held_out": {
             "bits_per_byte": 1.869,
             "utf8_bytes": 612_345,
@@ -228,6 +252,7 @@ def unknown_values() -> dict[str, Any]:
     values["price"] = {name: None for name in values["price"] if name != "scope"} | {"scope": "nothing"}
     values["full"] = False
     values["energy"] = dict.fromkeys(values["energy"])
+    values["prediction"] = None
     values["unknown"] = {path: REASONS.get(path, f"no way to know {path}") for path in null_paths(values)}
     return values
 

@@ -6,8 +6,11 @@ import datetime
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+
 from pippin.assay.build import build_report
 from pippin.assay.findings import Findings, Metered, Request, SampleText
+from pippin.assay.foresight import at_hand, calibration_of, memory_of_a_step, predict
 from pippin.assay.microbenchmarks import (
     Bandwidth,
     MatmulRate,
@@ -20,7 +23,7 @@ from pippin.assay.references import reference_scores
 from pippin.assay.workload import Probe, choose_preset, draft_job, probe, steps_for
 from pippin.data.dataset import Dataset
 from pippin.data.tokenizer import decode
-from pippin.devices import MeterError, NoMeter, find_meter
+from pippin.devices import MeterError, NoMeter, find_meter, peak_memory_bytes
 from pippin.errors import PippinError
 from pippin.job import DataTable, Job
 from pippin.report.page import prepare, write_report
@@ -80,7 +83,7 @@ def assay(
         Interrupted: Ctrl-C or SIGTERM.
     """
     check(request)
-    observer = observer or Observer()
+    observer, calibration = observer or Observer(), calibration_of(request.calibration)
     with StopRequest() as stop, RunFolder(out, None, begun=begun) as run:
         ledger = run.ledger
         with ledger.span("restart", "device"):
@@ -100,9 +103,13 @@ def assay(
             rates, bandwidth = _microbenchmarks(draft, machine, observer)
         _leave_if_asked(stop)
         run.begin(job)
+        with ledger.span("evaluation", "prediction"):
+            predicted = predict(run.job, at_hand(machine, rates, bandwidth), calibration, out)
+        peak = peak_memory_bytes(jax.local_devices())
         before = ledger.now()
         trained, energy = _train(run, machine, dataset, probed, observer, stop)
         train_seconds = ledger.now() - before
+        peaks = (peak, peak_memory_bytes(jax.local_devices()))
         _leave_if_asked(stop, _TRAINED)
         with ledger.span("evaluation", "reference compressors and counts"):
             references = reference_scores(dataset, observer)
@@ -133,6 +140,8 @@ def assay(
             summary=trained.summary,
             energy=energy,
             train_seconds=train_seconds,
+            predicted=predicted,
+            step_memory=memory_of_a_step(machine, probed.program, peaks),
         )
     )
     write_report(report, out)

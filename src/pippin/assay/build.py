@@ -6,6 +6,7 @@ import datetime
 from dataclasses import asdict
 
 from pippin.assay.findings import Findings, Unknown
+from pippin.assay.foresight import prediction_section
 from pippin.assay.microbenchmarks import best_rate
 from pippin.assay.rates import bandwidth_section, basis_section, matmul_section, why_no_rated_peak
 from pippin.assay.training import (
@@ -66,6 +67,7 @@ def build_report(found: Findings) -> Report:
             "memory_bandwidth": bandwidth_section(found.bandwidth, unknown),
             **curves(found.metrics),
             "step_seconds": step_seconds_section(found.spans),
+            "prediction": prediction_section(found, unknown),
             "held_out": held_out_section(found, unknown),
             "sample": asdict(found.sample),
             "price": price_section(found, rate, unknown),

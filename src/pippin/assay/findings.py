@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pippin.assay.microbenchmarks import Bandwidth, MatmulRate
@@ -29,6 +30,7 @@ class Request:
     seed: int = 0
     command: tuple[str, ...] = ("pippin", "assay")
     full: bool = False
+    calibration: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Findings:
     summary: dict[str, Any]
     energy: Metered
     train_seconds: float
+    predicted: dict[str, Any]
+    step_memory: tuple[int | None, str]
 
 
 class Unknown(dict[str, str]):

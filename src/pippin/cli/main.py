@@ -156,13 +156,18 @@ def assay(
     full: Annotated[
         bool, typer.Option("--full", help="Measure everything: some minutes more, on the CPU ten in all.")
     ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the prediction rests on; by default the shipped one."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
 ) -> None:
     """Say what the chip at hand is worth, by really pretraining on it."""
     from pippin.assay.findings import Request
     from pippin.cli.assay import run
 
-    request = Request(minutes, model, data, price_per_hour, seed, ("pippin", *sys.argv[1:]), full)
+    command = ("pippin", *sys.argv[1:])
+    request = Request(minutes, model, data, price_per_hour, seed, command, full, calibration)
     run(request, out, as_json=as_json, begun=_BEGUN)
 
 

@@ -210,9 +210,6 @@ def does_not_fit(task: Task, ranking: Ranking, chips: int) -> PippinError:
 
 def rests_on(calibration: Calibration, task: Task) -> str:
     """What the step times rest on, in words."""
-    provenance = calibration.provenance
-    if provenance is None:
-        return "no calibration: physical priors only"
-    said = f"calibration of {provenance.date} on {provenance.rows} runs of {len(provenance.sources)} sources"
+    said = calibration.said_of(task.system)
     notes = "; ".join(task.system.assumptions)
     return f"{said}; {notes}" if notes else said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -54,11 +54,23 @@ class Provenance(_Frozen):
     sources: tuple[Source, ...]
 
 
+class Assayed(_Frozen):
+    """What assays of one machine taught of it, beside the terms (see `own`). Logarithms, by coefficient."""
+
+    reports: tuple[str, ...] = Field(min_length=1, description="Ids of the assays.")
+    before: dict[str, float] = Field(description="Standard deviations before the assays.")
+    shifts: dict[str, float] = Field(description="By how much the assays moved each.")
+    slopes: tuple[dict[str, float], ...] = Field(description="Of each assay's step by each coefficient.")
+
+
 class CalibrationFile(_Frozen):
     schema_version: int
     provenance: Provenance
     terms: dict[str, TermValue]
     spreads: dict[str, float] = Field(description="Half widths of 80 % intervals in logarithms, by group.")
+    assayed: dict[str, Assayed] = Field(
+        default_factory=dict, description="Machines that were assayed, by software and chip."
+    )
 
 
 @dataclass(frozen=True)
@@ -69,11 +81,23 @@ class Calibration:
     spreads: dict[str, float]
     provenance: Provenance | None = None
     terms: dict[str, TermValue] | None = None
+    assayed: dict[str, Assayed] = field(default_factory=dict)  # by software and chip
 
     @property
     def row_ids(self) -> frozenset[str]:
-        """Ids of the rows that it was fitted to."""
-        return frozenset(self.provenance.row_ids if self.provenance else ())
+        """Ids of the rows that it was fitted to, assays with them."""
+        assays = [name for found in self.assayed.values() for name in found.reports]
+        return frozenset((*(self.provenance.row_ids if self.provenance else ()), *assays))
+
+    def said_of(self, system: System) -> str:
+        """What predictions of a system rest on, in words."""
+        if self.provenance is None:
+            return "no calibration: physical priors only"
+        found = self.assayed.get(groups_of(system)["pair"])
+        assays = len(found.reports) if found else 0
+        seen = self.provenance
+        said = f"calibration of {seen.date} on {seen.rows} runs of {len(seen.sources)} sources"
+        return said + (f", with {assays} assay{'s' * (assays > 1)} of this machine" if assays else "")
 
     @classmethod
     def prior(cls) -> Self:
@@ -98,6 +122,8 @@ class Calibration:
 
     def _spread(self, system: System, kind: str) -> float:
         """The most particular group that the calibration measured."""
+        if not system.rated:
+            return max(_PRIOR_SPREAD, self.spreads.get("unknown chip", 0.0))  # no row is of its kind
         groups = spread_groups(system, kind, self.knows(system))
         return next((self.spreads[group] for group in groups if group in self.spreads), _PRIOR_SPREAD)
 
@@ -110,13 +136,6 @@ class Calibration:
 
     def _rows(self, key: str) -> int:
         return self.terms[key].rows if self.terms and key in self.terms else 0
-
-    def interval(
-        self, step_seconds: Floats, systems: Systems | System, with_experts: Any
-    ) -> tuple[Floats, Floats]:
-        """The 80 % prediction interval of step times."""
-        factor = np.exp(self.spread(systems, with_experts))
-        return step_seconds / factor, step_seconds * factor
 
 
 def spread_groups(system: System, kind: str, known: Known) -> list[str]:
@@ -141,6 +160,11 @@ def read_calibration(path: Path) -> Calibration:
 
 def parse_calibration(text: str, where: str) -> Calibration:
     """The calibration in a JSON text."""
+    return of_file(parse_file(text, where))
+
+
+def parse_file(text: str, where: str) -> CalibrationFile:
+    """The file itself; raises as `read_calibration` does."""
     try:
         file = CalibrationFile.model_validate(json.loads(text))
     except (ValueError, ValidationError) as error:
@@ -151,17 +175,31 @@ def parse_calibration(text: str, where: str) -> Calibration:
         raise PippinError(
             f"schema version {file.schema_version}, this program knows {SCHEMA_VERSION}", where=where
         )
+    return file
+
+
+def of_file(file: CalibrationFile) -> Calibration:
+    """The calibration that a file describes."""
     values = {key: term.value for key, term in file.terms.items()}
-    return Calibration(values, dict(file.spreads), file.provenance, dict(file.terms))
+    for pair, found in file.assayed.items():
+        values |= {f"{name}@assayed={pair}": shift for name, shift in found.shifts.items()}
+    return Calibration(values, dict(file.spreads), file.provenance, dict(file.terms), dict(file.assayed))
+
+
+@cache
+def shipped_file() -> CalibrationFile | None:
+    """The calibration file in this package; None where it has none."""
+    resource = files("pippin.plan").joinpath("data", "calibration.json")
+    if not resource.is_file():
+        return None
+    return parse_file(resource.read_text(encoding="utf-8"), "the shipped calibration")
 
 
 @cache
 def shipped_calibration() -> Calibration:
     """The calibration in this package; the priors where it has none."""
-    resource = files("pippin.plan").joinpath("data", "calibration.json")
-    if not resource.is_file():
-        return Calibration.prior()
-    return parse_calibration(resource.read_text(encoding="utf-8"), "the shipped calibration")
+    file = shipped_file()
+    return of_file(file) if file else Calibration.prior()
 
 
 def prior_term(key: str) -> TermValue:

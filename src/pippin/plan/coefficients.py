@@ -112,6 +112,11 @@ def keys_of(system: System, name: str) -> list[str]:
     return [name, *(f"{name}@{level}={groups[level]}" for level in PRIORS[name].levels)]
 
 
+def own_key(system: System, name: str) -> str:
+    """The term by which assays of this very machine shift a coefficient; no fit of runs knows it."""
+    return f"{name}@assayed={groups_of(system)['pair']}"
+
+
 def prior_of(key: str) -> tuple[float, float]:
     """Mean and standard deviation of a term's logarithm before any run is seen."""
     name, _, group = key.partition("@")
@@ -132,7 +137,7 @@ def gather(systems: Systems, values: dict[str, Any]) -> Coefficients:
     def logarithm(system: System, name: str) -> float:
         keys = keys_of(system, name)
         base = values.get(keys[0], prior_of(keys[0])[0])
-        return float(base + sum(values.get(key, 0.0) for key in keys[1:]))
+        return float(base + sum(values.get(key, 0.0) for key in (*keys[1:], own_key(system, name))))
 
     table = {name: [logarithm(system, name) for system in systems.distinct] for name in NAMES}
     return Coefficients(**{name: systems.gather(np.exp(row)) for name, row in table.items()})

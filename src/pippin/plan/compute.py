@@ -63,6 +63,7 @@ class Device:
     half_product: Floats
     attention: Floats
     byte: Floats
+    element: Floats  # bytes of an element between products
     operand_bytes: Floats
     narrow: Any  # whether products run in a format that operands must be converted to
     experts: Floats  # slowdown of what brings tokens to experts, for the age of the software
@@ -79,6 +80,7 @@ class Device:
             half_product=1.0 / (systems.half_flops * c.matrix),
             attention=np.exp(c.attention_unready * systems.unready) / (systems.half_flops * c.attention),
             byte=1.0 / systems.memory_bytes_per_second,
+            element=np.maximum(operand, _HALF),
             operand_bytes=operand,
             narrow=operand < _HALF,
             experts=np.exp(c.drift_experts * systems.age_years),
@@ -129,7 +131,7 @@ def expert_layer(s: Shapes, lay: Layouts, t: Tokens, v: Device, c: Coefficients)
     hidden = n.shared_hidden + s.top_k * n.expert_hidden
     memory = _passes(s, n, hidden, t, edges, v, c)
     moved = t.cut * s.top_k * np.where(lay.sequence_parallel, 1.0, 1.0 / t.tensor)
-    permute = v.experts * c.permute * _PERMUTE_PASSES * _HALF * v.byte * moved * s.d_model
+    permute = v.experts * c.permute * _PERMUTE_PASSES * v.element * v.byte * moved * s.d_model
     return _layer(s, lay, n, t, v, c, products, memory + permute, c.launch * c.launch_experts * v.experts)
 
 
@@ -138,7 +140,7 @@ def head_seconds(s: Shapes, t: Tokens, v: Device, c: Coefficients) -> tuple[Floa
     vocabulary = s.vocab_size / t.tensor
     weights = s.d_model * vocabulary
     flops = 2.0 * (1.0 + _BACKWARD) * t.whole * weights * v.half_product
-    traffic = 3.0 * _HALF * v.byte * (c.weight_traffic * weights)
+    traffic = 3.0 * v.element * v.byte * (c.weight_traffic * weights)
     return flops + traffic, c.memory * _LOGIT_BYTES * v.byte * t.whole * vocabulary
 
 
@@ -146,8 +148,8 @@ def _products(
     tokens: Floats, weights: Floats, traffic: Floats, edges: Floats, v: Device, c: Coefficients
 ) -> Floats:
     """Forward and backward of a layer's products: `weights` elements multiplied, `traffic` of them moved."""
-    operations = tokens * (2.0 * v.product * weights + (c.activation_traffic * _HALF * v.byte) * edges)
-    return (1.0 + _BACKWARD) * (operations + (c.weight_traffic * _HALF * v.byte) * traffic)
+    operations = tokens * (2.0 * v.product * weights + (c.activation_traffic * v.element * v.byte) * edges)
+    return (1.0 + _BACKWARD) * (operations + (c.weight_traffic * v.element * v.byte) * traffic)
 
 
 def _passes(
@@ -156,7 +158,7 @@ def _passes(
     whole = t.cut * (_WHOLE_PASSES * s.d_model)
     inner = t.whole / t.tensor * (_HIDDEN_PASSES * hidden + _ROTARY_PASSES * (n.score_width + n.kv_width))
     casts = np.where(v.narrow, c.cast * _CAST_BYTES, 0.0)
-    return v.byte * (c.memory * _HALF * (whole + inner) + casts * (t.whole * edges))
+    return v.byte * (c.memory * v.element * (whole + inner) + casts * (t.whole * edges))
 
 
 def _attention(
@@ -168,7 +170,7 @@ def _attention(
     # Short heads leave the matrix unit waiting for the softmax between two small products.
     short = (1.0 + _SHORT_HEAD / s.head_dim) / (1.0 + _SHORT_HEAD / 128.0)
     operations = (2.0 * v.attention * short * n.score_width) * pairs
-    scores = np.where(lay.flash, 0.0, (_SCORE_PASSES * _HALF * v.byte * c.softmax) * s.heads * pairs)
+    scores = np.where(lay.flash, 0.0, (_SCORE_PASSES * v.element * v.byte * c.softmax) * s.heads * pairs)
     return operations, scores
 
 

@@ -7,7 +7,7 @@ from pippin.plan.estimate import Estimate
 from pippin.plan.fleets import Comparison, FleetPlan
 from pippin.plan.scaling import FrontPoint
 from pippin.plan.wording import DAY_SECONDS, days, spread, usd
-from pippin.report.figures import Figure, Words, make_figure
+from pippin.report.figure import Figure, Words, make_figure
 from pippin.report.units import SPACE, dollars, percent, si, significant
 
 

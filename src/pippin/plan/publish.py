@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import pippin
 from pippin.errors import PippinError
 from pippin.plan.calibrate import fit, is_composed
-from pippin.plan.calibration import SCHEMA_VERSION, CalibrationFile, Provenance, Source, shipped_calibration
+from pippin.plan.calibration import SCHEMA_VERSION, CalibrationFile, Provenance, Source, shipped_file
 from pippin.plan.folds import Holdout, group_of
+from pippin.plan.own import fold_in
 from pippin.plan.runs import Run
 from pippin.plan.spreads import HeldOut, spreads_of
 from pippin.plan.validation import Progress, fit_folds, headline_runs
@@ -46,11 +47,19 @@ def make_calibration(
 
 
 def with_reports(runs: Sequence[Run], reports: Sequence[Run]) -> CalibrationFile:
-    """A calibration on runs and on assays of one's own, with the shipped widths of intervals.
+    """A calibration with assays of one's own folded in: each moves and narrows its own machine alone.
 
-    An assay is one row: what it teaches of its chip holds for that chip, and for its family a little.
+    Args:
+        runs: to calibrate the others on, with the shipped widths of intervals; none: the shipped calibration
+            as it is.
+        reports: runs that `assayed` made of reports.
     """
-    return make_calibration([*runs, *reports], spreads=shipped_calibration().spreads or None)
+    shipped = shipped_file()
+    if runs or shipped is None:
+        base = make_calibration(runs, spreads=dict(shipped.spreads) if shipped else None)
+    else:
+        base = shipped
+    return fold_in(base, reports)
 
 
 def _spreads(rows: Sequence[Run], start: dict[str, float], progress: Progress | None) -> dict[str, float]:

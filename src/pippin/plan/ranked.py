@@ -15,12 +15,13 @@ from pippin.plan.counts import training_flops_per_token
 from pippin.plan.estimate import Estimate
 from pippin.plan.layout import Layouts
 from pippin.plan.memory import Memory, memory
+from pippin.plan.own import intervals
 from pippin.plan.precedent import Precedent, precedent
 from pippin.plan.search import Task
 from pippin.plan.shape import Shapes
 from pippin.plan.steptime import StepTime, step_time
 
-_DTYPES = {"bf16": "bfloat16", "fp8": "float8"}
+_DTYPES = {"bf16": "bfloat16", "fp8": "float8", "fp32": "float32"}
 _WORDS = {
     "tensor": "TP",
     "context": "CP",
@@ -127,7 +128,9 @@ def rank(task: Task, layouts: Layouts, rated: Rated) -> list[RankedLayout]:
     shapes = Shapes.of(task.config)
     steps = step_time(shapes, layouts, task.system, task.calibration)
     held = memory(shapes, layouts, task.framework, task.slice_chips)
-    low, high = task.calibration.interval(steps.step_seconds, task.system, task.config.moe is not None)
+    low, high = intervals(
+        task.calibration, steps.step_seconds, shapes, layouts, task.system, task.config.moe is not None
+    )
     flops = training_flops_per_token(task.config, task.sequence_length)
     found: list[RankedLayout] = []
     for i in range(len(layouts)):

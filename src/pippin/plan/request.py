@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from pippin.catalog import Fleet
 from pippin.catalog.catalog import Catalog
@@ -18,7 +17,7 @@ from pippin.plan.cost import TokenBudget, token_budget
 from pippin.plan.counts import active_parameters, num_parameters
 from pippin.plan.framework import FRAMEWORKS, Framework, at_precision
 from pippin.plan.search import Task
-from pippin.plan.system import Precision, System
+from pippin.plan.system import PLANNED, Precision, System
 
 # Where neither the user nor a publication says: a million tokens an update.
 _ASSUMED_BATCH, _ASSUMED_LENGTH = 512, 2048
@@ -170,16 +169,14 @@ def _check_sizes(config: ModelConfig, batch: int | None, given_length: int | Non
 
 
 def _precision(name: str) -> Precision:
-    for known in get_args(Precision):
+    for known in PLANNED:
         if name == known:
-            precision: Precision = known
-            return precision
-    known_names = get_args(Precision)
-    close = nearest(name, known_names)
+            return known
+    close = nearest(name, PLANNED)
     raise PippinError(
         f"no precision '{name}'",
         where="--precision",
-        fix=f"did you mean '{close}'?" if close else f"one of {', '.join(known_names)}",
+        fix=f"did you mean '{close}'?" if close else f"one of {', '.join(PLANNED)}",
     )
 
 

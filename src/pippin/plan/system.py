@@ -16,7 +16,10 @@ from pippin.catalog.chips import CatalogChip, load_chips
 from pippin.errors import PippinError, nearest
 from pippin.plan.layout import Floats, Integers
 
-Precision = Literal["bf16", "fp8", "fp4", "int8"]
+# fp32 is what a CPU trains in: products and elementwise passes count four bytes an element, exchanges between
+# chips still two. No published run is in it, so it is not among those that `pippin plan` is asked for.
+Precision = Literal["bf16", "fp8", "fp4", "int8", "fp32"]
+PLANNED: tuple[Precision, ...] = ("bf16", "fp8", "fp4", "int8")
 # `plain`: Megatron without the overlap and tuning of published recipes. `megatron2`: Megatron-LM of 2021 and
 # 2022 and what was forked from it (Megatron-DeepSpeed), before fused attention and CUDA graphs.
 Stack = Literal["megatron", "plain", "megatron2", "fsdp", "jax", "neuron"]
@@ -81,6 +84,7 @@ class System:
     scaleout_bytes_per_second: float
     scaleout_latency: float
     assumptions: tuple[str, ...] = ()
+    rated: bool = True  # False: the rates are those measured on one machine, of a kind that no row is of
 
     @classmethod
     def of(
@@ -109,7 +113,7 @@ class System:
             raise PippinError(f"no precision '{precision}'", where="precision", fix="bf16, fp8, fp4 or int8")
         family = family_of(chip.chip_id)
         notes: list[str] = []
-        half = _ceiling(chip, "bf16", notes)
+        half = _ceiling(chip, "fp32" if precision == "fp32" else "bf16", notes)
         up = (chip.scaleup_gbytes_per_second or 0.0) * 1e9
         out = (chip.scaleout_gbits_per_second or 0.0) * 1e9 / 8
         if not out:
@@ -171,6 +175,8 @@ def _ceiling(chip: CatalogChip, precision: Precision, notes: list[str]) -> float
         "fp8": chip.fp8_tflops,
         "fp4": chip.fp4_tflops,
         "int8": chip.int8_tops,
+        # How JAX multiplies float32 by default: in TF32 on NVIDIA's chips, in bfloat16 on TPUs.
+        "fp32": chip.tflops(chip.float32_runs_as or "fp32"),
     }[precision]
     if measured:
         return measured * 1e12
@@ -223,7 +229,7 @@ class Systems:
     @cached_property
     def matrix_bytes(self) -> Floats:
         """Bytes of an operand element of the matrix products."""
-        size = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5, "int8": 1.0}
+        size = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5, "int8": 1.0, "fp32": 4.0}
         values: Floats = self.gather([size[system.precision] for system in self.distinct])
         return values
 

@@ -16,6 +16,7 @@ from pippin.plan.baseline import Baseline
 from pippin.plan.calibrate import fit, is_composed
 from pippin.plan.calibration import Calibration
 from pippin.plan.folds import Fold, Holdout, folds, group_of
+from pippin.plan.own import intervals
 from pippin.plan.reading import shipped_runs
 from pippin.plan.runs import Run, Table, newest_of_each
 from pippin.plan.scores import Prediction, ranking, score, score_by, source_weighted
@@ -186,7 +187,8 @@ def _predict(runs: Sequence[Run], calibration: Calibration, baseline: Baseline) 
         return []
     table = Table.of(runs)
     step = step_time(table.shapes, table.layouts, table.systems, calibration).step_seconds
-    low, high = calibration.interval(step, table.systems, table.shapes.moe_layers > 0)
+    experts = table.shapes.moe_layers > 0
+    low, high = intervals(calibration, step, table.shapes, table.layouts, table.systems, experts)
     naive = baseline.step_seconds(runs)
     columns = zip(runs, step, low, high, naive, strict=True)
     return [Prediction(run, *(float(v) for v in values)) for run, *values in columns]

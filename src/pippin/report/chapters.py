@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pippin.report.figures import Figure
+from pippin.report.figure import Figure
 
 # Title of a chapter, and how the keys of its figures begin, in their order. What fits none comes last.
 _ORDER = {

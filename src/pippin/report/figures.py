@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from pippin.report import plots
-from pippin.report.drawing import NARROW_PX, WIDE_PX
+from pippin.report import plots, prediction_figure
+from pippin.report.figure import Figure, Words, make_figure
 from pippin.report.schema import Report
-from pippin.report.svg import Canvas, render
+from pippin.report.svg import Canvas
 from pippin.report.units import bits, count, duration, percent, si, significant
 
 _TABLE_ROWS = 40  # of a curve; all points are in report.json
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure of the page; `wide` and `narrow` are SVG elements of the same drawing."""
-
-    key: str
-    title: str
-    finding: str
-    note: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    wide: str
-    narrow: str
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a figure says, and its numbers as a table."""
-
-    title: str
-    finding: str
-    note: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
 
 
 def make_figures(report: Report) -> list[Figure]:
@@ -56,6 +30,7 @@ def make_figures(report: Report) -> list[Figure]:
         _figure(report, "time", _time, plots.draw_time, plots.time_height),
         _figure(report, "throughput", _throughput, plots.draw_throughput, plots.throughput_height),
         _figure(report, "matmul", _matmul, plots.draw_matmul, lambda narrow: plots.matmul_height(report)),
+        *prediction_figure.figures(report.prediction),
     ]
 
 
@@ -67,27 +42,6 @@ def _figure(
     height: Callable[[bool], float],
 ) -> Figure:
     return make_figure(key, words(report), lambda canvas: draw(report, canvas), height)
-
-
-def make_figure(
-    key: str, said: Words, draw: Callable[[Canvas], None], height: Callable[[bool], float]
-) -> Figure:
-    """Draws a figure in both sizes.
-
-    Args:
-        key: keeps the ids of the figure's elements apart from others'.
-        said: title, finding, note and table.
-        draw: draws on a canvas of either size.
-        height: of the drawing in pixels, given whether it is the narrow one.
-    """
-
-    def drawing(narrow: bool) -> str:
-        width = NARROW_PX if narrow else WIDE_PX
-        return render(f"{key}-{'narrow' if narrow else 'wide'}", width, height(narrow), draw, narrow=narrow)
-
-    return Figure(
-        key, said.title, said.finding, said.note, said.columns, said.rows, drawing(False), drawing(True)
-    )
 
 
 def _training(report: Report) -> Words:

@@ -70,7 +70,7 @@ def _add(
 def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """The field's schema with what it refers to, or what it is when it is not null, merged in."""
     known: dict[str, Any] = next((one for one in field.get("anyOf", ()) if one.get("type") != "null"), {})
-    name = (field.get("$ref") or "").rpartition("/")[2]
+    name = (field.get("$ref") or known.get("$ref") or "").rpartition("/")[2]
     return {**(schema["$defs"][name] if name else known), **field}
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from pippin.errors import PippinError, explained, nearest
+from pippin.report.prediction import Prediction
 from pippin.report.quantities import (
     Count,
     Flops,
@@ -102,6 +103,9 @@ class Report(Section):
     )
     validations: tuple[ValidationPoint, ...] = Field(description="Scores on validation text in the run.")
     step_seconds: StepSeconds = Field(description="How long the steps took.")
+    prediction: Prediction | None = Field(
+        description="What the planner expected of this training, made before its first step."
+    )
     held_out: HeldOut = Field(description="Quality on text the model never saw.")
     sample: Sample = Field(description="Text the trained model wrote.")
 

@@ -22,6 +22,7 @@ from pippin.train.setup import Machine, versions
 JOB, RECORD, SUMMARY = "job.toml", "run.json", "summary.json"
 LEDGER, METRICS, CHECKPOINTS, TOKENIZER = "ledger.jsonl", "metrics.jsonl", "checkpoints", "tokenizer.json"
 IMPORTED = "import.json"
+PREDICTION = "prediction.json"  # what the planner said before the first step
 _LOCK = ".lock"
 
 
@@ -119,7 +120,7 @@ class RunFolder:
         """Leaves the folder free for the corrected job where the first attempt never came to train."""
         if kind and not (self.path / RECORD).exists():
             with suppress(OSError):
-                for name in (JOB, LEDGER):
+                for name in (JOB, LEDGER, PREDICTION):
                     (self.path / name).unlink(missing_ok=True)
 
     def _lock(self, opening: ExitStack) -> None:

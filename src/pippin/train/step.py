@@ -127,6 +127,16 @@ class Program:
         batch = (self.job.train.batch_size, self.job.train.sequence_length)
         return jax.ShapeDtypeStruct(batch, jnp.int32, sharding=self._spread.token_sharding)
 
+    @property
+    def step_bytes(self) -> int | None:
+        """What the compiler allots to a step on one device: state, batch, temporaries; None where it does
+        not say."""
+        found = self._step.memory_analysis()
+        if found is None:
+            return None
+        held = found.argument_size_in_bytes + found.temp_size_in_bytes
+        return int(held + found.output_size_in_bytes - found.alias_size_in_bytes)
+
     def lower(self) -> Any:
         """The training step before it is compiled."""
         update = jax.jit(self._update, donate_argnums=0, out_shardings=(self.shardings, None))
