@@ -76,10 +76,14 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
         self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._receive())
+        self.wait_for("Page.loadEventFired")
         # Whatever a page starts after it is loaded would show within a moment.
         self.evaluate("new Promise(done => setTimeout(done, 300))")
+
+    def wait_for(self, method: str) -> None:
+        """Waits until the page has reported such an event."""
+        while not any(event.get("method") == method for event in self.events):
+            self.events.append(self._receive())
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page, promises awaited."""

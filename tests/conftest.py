@@ -126,6 +126,12 @@ class Visit:
                 "Input.dispatchKeyEvent", type=kind, key=name, code=key, windowsVirtualKeyCode=code, **more
             )
 
+    def go(self, act: Callable[[], object]) -> None:
+        """Does what leads to another page, and waits until that is loaded."""
+        self.browser.events.clear()
+        act()
+        self.browser.wait_for("Page.loadEventFired")
+
     def wait_for(self, file: Path, limit_seconds: float = 30) -> str:
         """The content of a file that the browser saves."""
         deadline = time.monotonic() + limit_seconds

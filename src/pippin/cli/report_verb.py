@@ -40,3 +40,15 @@ def one(
     from pippin.cli.report import run
 
     run(place, open_page=open_page)
+
+
+@report.command(epilog="Example: pippin report serve assays --open")
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A folder that holds assays.", metavar="FOLDER")],
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8417,
+    open_page: _Open = False,
+) -> None:
+    """Show a table of many assays on this machine, to sort, filter and compare."""
+    from pippin.cli.report import serve as run
+
+    run(folder, port, open_page=open_page)

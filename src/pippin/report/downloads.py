@@ -36,7 +36,7 @@ def make_downloads(report: Report, groups: Iterable[Group]) -> list[Download]:
     ]
     for path, rows in lists_of(values):
         holds = f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}"
-        downloads.append(Download(f"{path}.csv", holds, _address("text/csv", as_csv(rows))))
+        downloads.append(Download(f"{path}.csv", holds, csv_address(as_csv(rows))))
     return downloads
 
 
@@ -52,7 +52,7 @@ def _numbers(values: dict[str, Any], report: Report, groups: Iterable[Group]) ->
         for group in groups
         for row in group.rows
     ]
-    return Download("numbers.csv", f"{len(rows):,} fields with method", _address("text/csv", as_csv(rows)))
+    return Download("numbers.csv", f"{len(rows):,} fields with method", csv_address(as_csv(rows)))
 
 
 def lists_of(value: Any, path: str = "") -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -85,5 +85,11 @@ def _flat(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
             yield path + name, item
 
 
+def csv_address(text: str) -> str:
+    """The address that carries a CSV file."""
+    return _address("text/csv", text)
+
+
 def _address(kind: str, content: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content.encode()).decode()}"
+    carried = base64.b64encode(content.encode(errors="replace")).decode()
+    return f"data:{kind};base64,{carried}"
