@@ -65,7 +65,7 @@ def test_the_report_agrees_with_the_job_and_the_run(assayed: Any) -> None:
     assert report.validations[-1].bits_per_byte == report.held_out.bits_per_byte
     flops = training_flops_per_token(job.shape, job.train.sequence_length)
     assert report.model_flops_per_second == pytest.approx(flops * report.tokens_per_second)
-    assert len(report.step_seconds.windows) >= 5
+    assert len(report.speed.windows) >= 5
     assert not report.full
     assert report.workload.preset == "pippin-3m" and "--model" in report.workload.preset_reason
 

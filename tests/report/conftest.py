@@ -63,8 +63,15 @@ def known_values() -> dict[str, Any]:
         for step in range(25, steps + 1, 25)
     ]
     windows = [
-        {"start_step": start, "stop_step": start + 20, "tokens_per_second": 3012 + 40 * math.sin(start)}
-        for start in range(1, steps - 19, 20)
+        {
+            "start_step": start,
+            "stop_step": start + 10,
+            "start_seconds": 20 + 0.7 * start,
+            "end_seconds": 27 + 0.7 * start,
+            "tokens": 10 * batch * length,
+            "seconds": 10 * batch * length / (3012 + 40 * math.sin(start)),
+        }
+        for start in range(2, steps - 9, 10)
     ]
     return {
         "schema_version": "2.0",
@@ -160,7 +167,7 @@ def known_values() -> dict[str, Any]:
         },
         "losses": losses,
         "validations": validations,
-        "step_seconds": {"median": 0.6795, "p10": 0.6731, "p90": 0.6902, "windows": windows},
+        "step_seconds": {"median": 0.6795, "p10": 0.6731, "p90": 0.6902},
         "prediction": {
             "made": "2026-08-14T13:02:51Z",
             "step_seconds": 0.571,
@@ -184,6 +191,11 @@ def known_values() -> dict[str, Any]:
             "basis": "measured matrix rate of this machine (201 GFLOP/s in float32)",
             "calibration": "calibration of 2026-08-01 on 1931 runs of 139 sources",
             "interval": "meant to hold the truth four times out of five",
+        },
+        "speed": {
+            "definition": "steps that follow one another",
+            "windows": windows,
+            "window_joules": [206.0 + index % 3 for index in range(len(windows))],
         },
         "held_out": {
             "bits_per_byte": 1.869,
@@ -216,6 +228,21 @@ def known_values() -> dict[str, Any]:
             "usd_per_million_tokens": 0.007672,
             "usd_per_million_tokens_end_to_end": 0.009820,
             "scope": "the whole machine",
+            "catalog": [
+                {
+                    "provider": "AWS",
+                    "instance": "c7a.large",
+                    "chips_per_instance": 1,
+                    "kind": kind,
+                    "term": "",
+                    "region": "us-east-1",
+                    "date": "2026-08-14",
+                    "source": "made up",
+                    "usd_per_instance_hour": usd,
+                    "usd_per_hour": usd,
+                }
+                for kind, usd in (("on demand", 0.103), ("spot", 0.041))
+            ],
         },
         "energy": {
             "joules": 4211.0,
@@ -250,6 +277,7 @@ def unknown_values() -> dict[str, Any]:
         ("xz_primed_bits_per_byte", "unigram_bits_per_byte", "trigram_bits_per_byte")
     )
     values["price"] = {name: None for name in values["price"] if name != "scope"} | {"scope": "nothing"}
+    values["speed"]["window_joules"] = None
     values["full"] = False
     values["energy"] = dict.fromkeys(values["energy"])
     values["prediction"] = None

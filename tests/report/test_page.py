@@ -181,7 +181,7 @@ def test_a_model_worse_than_xz_and_several_devices_read_right(values: dict[str, 
 
 def test_a_run_of_one_step_can_be_drawn(values: dict[str, Any]) -> None:
     values |= {"losses": values["losses"][:1], "matmul": [], "validations": values["validations"][:1]}
-    values["step_seconds"]["windows"] = values["step_seconds"]["windows"][:1]
+    values["speed"]["windows"] = values["speed"]["windows"][:1]
     values["seconds_by_category"] = dict.fromkeys(values["seconds_by_category"], 0.0)
     values |= {"tokens_per_second": 0.0, "model_flops_per_second": 0.0}
     Page(render_page(Report.model_validate(values)))
@@ -197,7 +197,7 @@ def test_page_of_a_long_run_stays_small(values: dict[str, Any]) -> None:
         {"step": 10 * i, "tokens": 20_480 * i, "loss": point["loss"] + (i * 7919 % 1000) / 3000}
         for i in range(1000)
     ]
-    values["step_seconds"]["windows"] *= 4
+    values["speed"]["windows"] *= 4
     values["matmul"] *= 2
     assert len(render_page(Report.model_validate(values)).encode()) < 400_000
 

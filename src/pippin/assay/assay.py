@@ -19,11 +19,12 @@ from pippin.assay.microbenchmarks import (
     measure_matmul,
     measure_memory_bandwidth,
 )
+from pippin.assay.pricing import catalog_prices
 from pippin.assay.references import reference_scores
 from pippin.assay.workload import Probe, choose_preset, draft_job, probe, steps_for
 from pippin.data.dataset import Dataset
 from pippin.data.tokenizer import decode
-from pippin.devices import MeterError, NoMeter, find_meter, peak_memory_bytes
+from pippin.devices import EnergyTrace, MeterError, NoMeter, find_meter, peak_memory_bytes
 from pippin.errors import PippinError
 from pippin.job import DataTable, Job
 from pippin.report.page import prepare, write_report
@@ -88,6 +89,7 @@ def assay(
         ledger = run.ledger
         with ledger.span("restart", "device"):
             machine = find_machine()
+            prices = catalog_prices(machine)
             preset, why = choose_preset(request.model, machine)
             request = _resolved(request)
             draft = draft_job(preset, request.data, request.seed, num_devices=machine.chip.num_devices)
@@ -142,6 +144,7 @@ def assay(
             train_seconds=train_seconds,
             predicted=predicted,
             step_memory=memory_of_a_step(machine, probed.program, peaks),
+            prices=prices,
         )
     )
     write_report(report, out)
@@ -199,11 +202,13 @@ def _train(
     """Pretrains, with the energy meter running where there is one."""
     meter = find_meter(machine.chip.platform)
     try:
-        trained = pretrain(run, machine, dataset, probed.program, observer, stop)
         if isinstance(meter, NoMeter):
+            trained = pretrain(run, machine, dataset, probed.program, observer, stop)
             return trained, Metered(None, None, None, meter.reason)
+        with EnergyTrace(meter, run.ledger.now) as trace:
+            trained = pretrain(run, machine, dataset, probed.program, observer, stop)
         try:
-            return trained, Metered(meter.read_joules(), meter.name, meter.scope, "")
+            return trained, Metered(meter.read_joules(), meter.name, meter.scope, "", trace)
         except MeterError as error:
             return trained, Metered(None, None, None, str(error))
     except Interrupted as interrupted:

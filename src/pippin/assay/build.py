@@ -17,6 +17,7 @@ from pippin.assay.training import (
     step_seconds_section,
 )
 from pippin.assay.what_ran import chip_section, workload_section
+from pippin.assay.windows import speed_section
 from pippin.models.counts import training_flops_per_token
 from pippin.report.schema import SCHEMA_VERSION, Report
 from pippin.train.setup import mfu, versions
@@ -68,6 +69,7 @@ def build_report(found: Findings) -> Report:
             **curves(found.metrics),
             "step_seconds": step_seconds_section(found.spans),
             "prediction": prediction_section(found, unknown),
+            "speed": speed_section(found, unknown),
             "held_out": held_out_section(found, unknown),
             "sample": asdict(found.sample),
             "price": price_section(found, rate, unknown),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from pippin.assay.microbenchmarks import Bandwidth, MatmulRate
 from pippin.assay.references import References
 from pippin.data.dataset import Dataset
+from pippin.devices import EnergyTrace
 from pippin.job import Job
-from pippin.train.account import Account
+from pippin.train.account import Account, Span
 from pippin.train.setup import Machine
 
 ONLY_FULL = "measured only with --full"
@@ -35,12 +37,23 @@ class Request:
 
 @dataclass(frozen=True)
 class Metered:
-    """Energy of the training. `joules` is None where `reason` says why."""
+    """Energy of the training. `joules` is None where `reason` says why; `trace` has it over time."""
 
     joules: float | None
     meter: str | None
     scope: str | None
     reason: str
+    trace: EnergyTrace | None = None
+
+    def step_joules(self, steps: Sequence[Span]) -> list[float] | None:
+        """Joules in the span of each step."""
+        if self.trace is None or self.trace.error:
+            return None
+        return [self.trace.joules_between(span["start"], span["end"]) for span in steps]
+
+    @property
+    def why_no_windows(self) -> str:
+        return (self.trace and self.trace.error) or self.reason
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ class Findings:
     train_seconds: float
     predicted: dict[str, Any]
     step_memory: tuple[int | None, str]
+    prices: list[dict[str, Any]] | None
 
 
 class Unknown(dict[str, str]):

@@ -13,7 +13,6 @@ from pippin.assay.references import MEANING
 from pippin.train.account import finished_steps
 
 _MOST_LOSS_POINTS = 500
-_WINDOWS = 10
 
 
 def curves(metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -34,20 +33,10 @@ def curves(metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def step_seconds_section(spans: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures over the steps after the first, and the rate in ten separate windows of them."""
-    steps = finished_steps(spans)[1:]
-    seconds = np.array([span["end"] - span["start"] for span in steps])
-    tokens = np.array([span["tokens"][1] - span["tokens"][0] for span in steps])
-    windows = [
-        {
-            "start_step": steps[part[0]]["step"],
-            "stop_step": steps[part[-1]]["step"] + 1,
-            "tokens_per_second": float(tokens[part].sum() / seconds[part].sum()),
-        }
-        for part in np.array_split(np.arange(len(steps)), min(_WINDOWS, len(steps)))
-    ]
+    """Figures over the steps after the first."""
+    seconds = [span["end"] - span["start"] for span in finished_steps(spans)[1:]]
     p10, median, p90 = np.percentile(seconds, [10, 50, 90]).tolist()
-    return {"median": median, "p10": p10, "p90": p90, "windows": windows}
+    return {"median": median, "p10": p10, "p90": p90}
 
 
 def held_out_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
@@ -87,6 +76,8 @@ def price_section(found: Findings, rate: float, unknown: Unknown) -> dict[str, A
     why = "no price was given: see --price-per-hour"
     known = {name: unknown.known(f"price.{name}", value, why) for name, value in fields.items()}
     known["region"] = unknown.known("price.region", None, "the price was given without one" if given else why)
+    unlisted = f"the catalog has no entry for {found.machine.chip.device_kind}"
+    known["catalog"] = unknown.known("price.catalog", found.prices, unlisted)
     return known | {"scope": "the whole machine, by the hour"}
 
 

@@ -5,9 +5,11 @@ from pippin.devices.detect import Chip, detect
 from pippin.devices.energy import NoMeter, find_meter
 from pippin.devices.memory import peak_memory_bytes
 from pippin.devices.metering import Meter, MeterError
+from pippin.devices.trace import EnergyTrace
 
 __all__ = [
     "Chip",
+    "EnergyTrace",
     "Meter",
     "MeterError",
     "NoMeter",

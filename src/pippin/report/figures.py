@@ -113,7 +113,7 @@ def _time(report: Report) -> Words:
 
 
 def _throughput(report: Report) -> Words:
-    windows = report.step_seconds.windows
+    windows = report.speed.windows
     rates = sorted(window.tokens_per_second for window in windows)
     middle = plots.median(rates)
     spread = (rates[-1] - rates[0]) / (middle or 1)

@@ -171,7 +171,7 @@ def throughput_height(narrow: bool) -> float:
 def draw_throughput(report: Report, canvas: Canvas) -> None:
     """The training rate of separate windows, from zero, with their median."""
     axes = panel(canvas, (0, 0, canvas.width, canvas.height), "Tokens per second", x_label="step")
-    windows = report.step_seconds.windows
+    windows = report.speed.windows
     rates = sorted(window.tokens_per_second for window in windows)
     middle = median(rates)
     axes.axhline(middle, color=colour("muted"), linewidth=1, linestyle=(0, (4, 3)))

@@ -44,6 +44,7 @@ from pippin.report.sections import (
     ValidationPoint,
     Workload,
 )
+from pippin.report.speed import Speed
 from pippin.storage import write_atomic
 
 SCHEMA_VERSION = "2.0"
@@ -106,6 +107,7 @@ class Report(Section):
     prediction: Prediction | None = Field(
         description="What the planner expected of this training, made before its first step."
     )
+    speed: Speed = Field(description="The training rate in separate windows of the run.")
     held_out: HeldOut = Field(description="Quality on text the model never saw.")
     sample: Sample = Field(description="Text the trained model wrote.")
 

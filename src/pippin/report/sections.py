@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from pippin.report.pricing import CatalogPrice
 from pippin.report.quantities import (
     BitsPerByte,
     Bytes,
@@ -18,7 +19,6 @@ from pippin.report.quantities import (
     Share,
     TeraflopsPerSecond,
     Tokens,
-    TokensPerSecond,
 )
 
 
@@ -146,21 +146,12 @@ class ValidationPoint(Section):
     bits_per_byte: BitsPerByte = Field(description="Sum of -log2 p over the text, over its UTF-8 bytes.")
 
 
-class StepWindow(Section):
-    """The training rate over a stretch of steps."""
-
-    start_step: Count = Field(description="First step of the window.")
-    stop_step: Count = Field(description="Step after the last of the window.")
-    tokens_per_second: TokensPerSecond = Field(description="Tokens of the window's steps over their time.")
-
-
 class StepSeconds(Section):
     """How long one step took, over the steps after the first."""
 
     median: Seconds = Field(description="Median time of one step.")
     p10: Seconds = Field(description="10th percentile.")
     p90: Seconds = Field(description="90th percentile.")
-    windows: tuple[StepWindow, ...] = Field(min_length=1, description="The rate over separate windows.")
 
 
 class HeldOut(Section):
@@ -208,6 +199,9 @@ class Price(Section):
     usd_per_million_tokens: Dollars | None = Field(description="Price over the training rate.")
     usd_per_million_tokens_end_to_end: Dollars | None = Field(description="Price over the end-to-end rate.")
     scope: str = Field(description="What the price covers.")
+    catalog: tuple[CatalogPrice, ...] | None = Field(
+        description="Prices in the catalog of instances that carry this chip."
+    )
 
 
 class Energy(Section):
