@@ -19,9 +19,7 @@ class CatalogPrice(Section):
     date: str = Field(description="Day of the price, as its source states it.")
     source: str = Field(description="Who saw the price where.")
     usd_per_instance_hour: Dollars = Field(gt=0, description="Price of the whole instance for an hour.")
-    usd_per_hour: Dollars = Field(
-        gt=0, description="Its share for the measured chips, for an hour."
-    )
+    usd_per_hour: Dollars = Field(gt=0, description="Its share for the measured chips, for an hour.")
 
     @property
     def basis(self) -> str:
