@@ -168,6 +168,10 @@ def _dump(value: Any, indent: str = "") -> str:
     return json.dumps(value, allow_nan=False)
 
 
+class SchemaVersionError(PippinError):
+    """The report was written by a Pippin whose reports this one does not read."""
+
+
 def load_report(path: Path) -> Report:
     """Reads and checks a report.
 
@@ -190,7 +194,7 @@ def _as_pippin_error(error: ValidationError, path: Path) -> PippinError:
     if first["type"] == "json_invalid":
         return PippinError(f"not valid JSON: {first['msg']}", where=path)
     if field == "schema_version" and first["type"] == "literal_error":
-        return PippinError(
+        return SchemaVersionError(
             f"schema version {first['input']!r}, and this Pippin reads {SCHEMA_VERSION}",
             where=path,
             fix="assay again, or read it with the version of Pippin that wrote it",

@@ -1,0 +1,69 @@
+"""`pippin compare`."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+
+import typer
+
+from pippin.report.comparison import Comparison, compare_paths
+from pippin.report.units import significant
+from pippin.report.verdict import interval, named, times
+
+
+def run(a: str, b: str, *, as_json: bool, out: Path | None, show: bool) -> None:
+    """Prints the comparison, or JSON of it. Sides that cannot be compared end with status 2."""
+    found, left, right = compare_paths(a, b)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    elif found.comparable:
+        print(text(found))
+    if not found.comparable:
+        print(f"pippin: not comparable: {'; '.join(found.reasons)}", file=sys.stderr, flush=True)
+        raise typer.Exit(2)
+    if show and out is None:
+        out = Path("comparison.html")
+    if out is None:
+        return
+    from pippin.report.compare_page import write_page
+
+    assert left is not None and right is not None
+    write_page(found, left, right, out)
+    print(f"page: {out}", file=sys.stderr)
+    if show:
+        webbrowser.open(out.resolve().as_uri())
+
+
+def text(found: Comparison) -> str:
+    """The comparison in a screenful."""
+    lines = []
+    for label, side in (("A", found.a), ("B", found.b)):
+        if side:
+            runs = "1 run" if side.runs == 1 else f"{side.runs} runs"
+            lines.append(f"{label}  {side.chip}, {runs}, {side.windows} windows: {_places(side.paths)}")
+    lines.append("")
+    width = max(len(named(key)) for key in found.ratios)
+    for key, ratio in found.ratios.items():
+        ends = interval(ratio) or "no interval"
+        sides = f"{significant(ratio.a)} to {significant(ratio.b)} {ratio.unit}"
+        lines.append(f"{named(key):>{width}}  {times(ratio.ratio):>6}  {ends:<18}  {sides}; {ratio.basis}")
+    lines += ["", found.verdict]
+    if scores := found.held_out:
+        lines.append(f"Held out: {scores.b - scores.a:+.3f} {scores.basis}.")
+    lines += [f"Not in the table: {why}." for path, why in found.unknown.items() if _left_out(path)]
+    lines += [f"Note: {note}." for note in found.notes]
+    if found.differences:
+        lines += ["", "What differs beside the speed:"]
+        lines += [f"  {row.what}: {row.a} | {row.b}" for row in found.differences]
+    return "\n".join(lines)
+
+
+def _left_out(path: str) -> bool:
+    """Not the ends of an interval: the verdict gives their reason."""
+    return not path.endswith((".low", ".high"))
+
+
+def _places(paths: tuple[str, ...]) -> str:
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"

@@ -1,0 +1,288 @@
+"""Is B better than A, by how much, on which basis: the ratios of two sides with their intervals.
+
+Every ratio is B over A. A number that is not known is null, and `unknown` has the reason, as in a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pippin.report.comparable import differences, why_not
+from pippin.report.intervals import Runs, log_ratio
+from pippin.report.pricing import CatalogPrice
+from pippin.report.quantities import Section
+from pippin.report.schema import SchemaVersionError
+from pippin.report.sides import Side, read_side
+from pippin.report.verdict import verdict
+
+FEWEST_WINDOWS = 5
+FEWEST_RUNS = 2
+USERS_PRICE = "as given by the user"
+ONE_RUN = (
+    "one run a side: what differs from run to run was not measured, and the intervals hold little of it; "
+    "`pippin assay --repeat` measures it"
+)
+
+
+class Ratio(Section):
+    """B over A, on one basis. `low` and `high` are null where `unknown` says why."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+    unit: str
+    basis: str
+    a: float
+    b: float
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the interval leaves 1 out."""
+        return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
+
+    def scaled(self, a: float, b: float, unit: str, basis: str) -> Ratio:
+        """The ratio per something of which A takes `a` and B takes `b`, known exactly."""
+        factor = a / b
+        ends = [None if end is None else end * factor for end in (self.low, self.high)]
+        return Ratio(
+            ratio=self.ratio * factor,
+            low=ends[0],
+            high=ends[1],
+            unit=unit,
+            basis=basis,
+            a=self.a / a,
+            b=self.b / b,
+        )
+
+
+class HeldOutScores(Section):
+    """Bits per byte of the trained models on the same held-out text; B's less A's is the difference."""
+
+    a: float
+    b: float
+    difference: float
+    basis: str
+
+
+class Difference(Section):
+    """Something that differs between the sides, and does not forbid to compare them."""
+
+    what: str
+    a: str
+    b: str
+
+
+class Summary(Section):
+    """What one side is made of."""
+
+    paths: tuple[str, ...]
+    chip: str
+    runs: int = Field(ge=1)
+    windows: int = Field(ge=1)
+
+
+class Comparison(Section):
+    """The answer. Where the sides are not comparable there are reasons, and no ratios."""
+
+    comparable: bool
+    reasons: tuple[str, ...]
+    ratios: dict[str, Ratio]
+    verdict: str
+    a: Summary | None
+    b: Summary | None
+    held_out: HeldOutScores | None
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+    unknown: dict[str, str]
+
+
+def compare_paths(a: str, b: str) -> tuple[Comparison, Side | None, Side | None]:
+    """Reads both sides and compares them; the sides are None where one is of another schema version.
+
+    Raises:
+        PippinError: see `read_side`.
+    """
+    try:
+        left, right = read_side("A", a), read_side("B", b)
+    except SchemaVersionError as error:
+        return _refused([str(error)]), None, None
+    return compare(left, right), left, right
+
+
+def compare(a: Side, b: Side) -> Comparison:
+    """The ratios of B over A, or the reasons why there are none."""
+    if reasons := why_not(a, b):
+        return _refused(reasons, a, b)
+    unknown: dict[str, str] = {}
+    ratios = {"tokens_per_second": _in_the_steps(a, b, unknown)}
+    _end_to_end(a, b, ratios, unknown)
+    _per_dollar(a, b, ratios, unknown)
+    _per_joule(a, b, ratios, unknown)
+    return Comparison(
+        comparable=True,
+        reasons=(),
+        ratios=ratios,
+        verdict=verdict(ratios, unknown),
+        a=_summary(a),
+        b=_summary(b),
+        held_out=_held_out(a, b, unknown),
+        differences=tuple(Difference(what=what, a=x, b=y) for what, x, y in differences(a, b)),
+        notes=tuple(_notes(a, b)),
+        unknown=unknown,
+    )
+
+
+def _refused(reasons: Sequence[str], a: Side | None = None, b: Side | None = None) -> Comparison:
+    words = "; ".join(reasons)
+    blank = {"a": a and _summary(a), "b": b and _summary(b), "held_out": None}
+    return Comparison(
+        comparable=False,
+        reasons=tuple(reasons),
+        ratios={},
+        verdict=f"Not comparable: {words}.",
+        differences=(),
+        notes=(),
+        unknown={name: words for name, value in blank.items() if value is None},
+        **blank,
+    )
+
+
+def _summary(side: Side) -> Summary:
+    return Summary(
+        paths=side.paths,
+        chip=side.first.chip.name,
+        runs=len(side.reports),
+        windows=side.num_windows,
+    )
+
+
+def _ratio(
+    name: str, a: tuple[float, Runs], b: tuple[float, Runs], unit: str, basis: str, unknown: dict[str, str]
+) -> Ratio:
+    """From each side's value and the logs it is made of; one run of one window has no spread to go by."""
+    low = high = None
+    few = [f"{label} has {n} windows" for label, n in (("A", _count(a[1])), ("B", _count(b[1])))]
+    short = [words for words, (_, runs) in zip(few, (a, b), strict=True) if _count(runs) < FEWEST_WINDOWS]
+    if short:
+        reason = f"{' and '.join(short)}, and an interval needs {FEWEST_WINDOWS}"
+        _without_interval(name, reason, unknown)
+    else:
+        low, high = _ends(a[1], b[1])
+    return Ratio(ratio=b[0] / a[0], low=low, high=high, unit=unit, basis=basis, a=a[0], b=b[0])
+
+
+def _count(runs: Runs) -> int:
+    return sum(run.size for run in runs)
+
+
+def _ends(a: Runs, b: Runs) -> tuple[float, float]:
+    found = log_ratio(a, b)
+    return float(np.exp(found.value - found.reach)), float(np.exp(found.value + found.reach))
+
+
+def _without_interval(name: str, reason: str, unknown: dict[str, str]) -> None:
+    unknown |= {f"ratios.{name}.{end}": reason for end in ("low", "high")}
+
+
+def _in_the_steps(a: Side, b: Side, unknown: dict[str, str]) -> Ratio:
+    return _ratio(
+        "tokens_per_second",
+        (a.tokens_per_second, a.log_speeds()),
+        (b.tokens_per_second, b.log_speeds()),
+        "tokens/s",
+        "in the training steps, all devices of each side together",
+        unknown,
+    )
+
+
+def _end_to_end(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, str]) -> None:
+    """Whole runs have one value each, so that their interval needs several runs."""
+    name = "tokens_per_second_end_to_end"
+    asked = {report.minutes_requested for side in (a, b) for report in side.reports}
+    if len(asked) > 1:
+        unknown[f"ratios.{name}"] = "not all runs were asked to train for as many minutes"
+        return
+    low = high = None
+    if min(len(a.reports), len(b.reports)) < FEWEST_RUNS:
+        _without_interval(name, f"a run has one value, so each side needs {FEWEST_RUNS} runs", unknown)
+    else:
+        low, high = _ends(a.log_end_to_end(), b.log_end_to_end())
+    x, y = a.tokens_per_second_end_to_end, b.tokens_per_second_end_to_end
+    basis = f"from the start of the command to its end, with {asked.pop():g} min of training asked for"
+    ratios[name] = Ratio(ratio=y / x, low=low, high=high, unit="tokens/s", basis=basis, a=x, b=y)
+
+
+def _per_dollar(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, str]) -> None:
+    """On each kind of price that both sides have; the price is taken as exact."""
+    prices_a, prices_b = _prices(a), _prices(b)
+    speed = ratios["tokens_per_second"]
+    for kind in prices_a:
+        if kind not in prices_b:
+            continue
+        (usd_a, words_a), (usd_b, words_b) = prices_a[kind], prices_b[kind]
+        name = f"tokens_per_dollar, {kind}"
+        basis = f"{kind}; A: {words_a}; B: {words_b}; in the training steps"
+        ratios[name] = speed.scaled(usd_a / 3600, usd_b / 3600, "tokens/USD", basis)
+        if reason := unknown.get("ratios.tokens_per_second.low"):
+            _without_interval(name, reason, unknown)
+    if not any(name.startswith("tokens_per_dollar") for name in ratios):
+        unknown["ratios.tokens_per_dollar"] = (
+            f"no kind of price is known of both: A has {_listed(prices_a)}, B has {_listed(prices_b)}"
+        )
+
+
+def _prices(side: Side) -> dict[str, tuple[float, str]]:
+    """Of each kind, what the measured chips cost an hour and where from: the cheapest that the report has."""
+    found: dict[str, tuple[float, str]] = {}
+    given = {report.price.usd_per_hour for report in side.reports}
+    if len(given) == 1 and (usd := given.pop()):
+        found[USERS_PRICE] = (usd, f"${usd:g} an hour, {side.first.price.date}")
+    rows: Sequence[CatalogPrice] = side.first.price.catalog or ()
+    for row in sorted(rows, key=lambda row: row.usd_per_hour):
+        words = f"${row.usd_per_hour:.4g} an hour of {row.instance}, {row.region}, {row.date}"
+        found.setdefault(row.basis, (row.usd_per_hour, words))
+    return found
+
+
+def _listed(prices: dict[str, Any]) -> str:
+    return ", ".join(prices) or "none"
+
+
+def _per_joule(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, str]) -> None:
+    name, x, y = "tokens_per_joule", a.tokens_per_joule, b.tokens_per_joule
+    if x is None or y is None:
+        lacking = [(side, side.first.unknown.get("energy.joules", "not all runs have it")) for side in (a, b)]
+        whys = [f"{s.label}: {why}" for (s, why), value in zip(lacking, (x, y), strict=True) if value is None]
+        unknown[f"ratios.{name}"] = "; ".join(whys)
+        return
+    meters = [f"{s.label}: {s.first.energy.meter}, {s.first.energy.scope}" for s in (a, b)]
+    basis = "; ".join(meters)
+    if a.window_joules_known and b.window_joules_known:
+        runs_a, runs_b = a.log_tokens_per_joule(), b.log_tokens_per_joule()
+        ratios[name] = _ratio(name, (x, runs_a), (y, runs_b), "tokens/J", basis, unknown)
+        return
+    _without_interval(name, "the energy of the windows is not known", unknown)
+    ratios[name] = Ratio(ratio=y / x, low=None, high=None, unit="tokens/J", basis=basis, a=x, b=y)
+
+
+def _held_out(a: Side, b: Side, unknown: dict[str, str]) -> HeldOutScores | None:
+    if len({report.data_sha256 for side in (a, b) for report in side.reports}) > 1:
+        unknown["held_out"] = "the sides were not trained and scored on the same text"
+        return None
+    means = [float(np.mean([r.held_out.bits_per_byte for r in side.reports])) for side in (a, b)]
+    tokens = [float(np.mean([r.tokens for r in side.reports])) for side in (a, b)]
+    basis = f"bits per byte after {tokens[0]:,.0f} tokens on A and {tokens[1]:,.0f} on B; fewer is better"
+    return HeldOutScores(a=means[0], b=means[1], difference=means[1] - means[0], basis=basis)
+
+
+def _notes(a: Side, b: Side) -> list[str]:
+    notes = [ONE_RUN] if len(a.reports) == len(b.reports) == 1 else []
+    shared = {report.to_json() for report in a.reports} & {report.to_json() for report in b.reports}
+    if shared:
+        notes.append("a report stands on both sides, so that they are not independent")
+    return notes
+
