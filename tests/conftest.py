@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,6 +41,32 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     for folder in reversed(mounted):
         # Lazy, so that a file still open in a failed test does not leave the mount behind.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+# Makes an import of JAX, or of what stands on it, fail as it does where it is not installed.
+REFUSAL = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
+            raise ModuleNotFoundError(f"{name} must not be needed here")
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.fixture(scope="session")
+def without_jax() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs code, by default the command itself with the arguments, where JAX cannot be imported."""
+
+    def run(
+        *arguments: object, code: str = "from pippin.cli.main import main\nmain()"
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", REFUSAL + code, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -43,21 +43,6 @@ keep_checkpoints = 3
 """
 
 
-# The command, where an import of JAX or of what stands on it fails as if it were not installed.
-WITHOUT_JAX = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
-            raise ModuleNotFoundError(f"{name} must not be needed here")
-
-sys.meta_path.insert(0, Refuse())
-from pippin.cli.main import main
-main()
-"""
-
-
 @dataclass
 class Pippin:
     """Runs `pippin`. Called, it gives a process that has ended, with its output as text."""

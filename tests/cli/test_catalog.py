@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from .conftest import WITHOUT_JAX
 
 
 @pytest.mark.parametrize("what", ["chips", "instances", "prices", "fleets", "clusters"])
@@ -86,8 +82,7 @@ def test_a_mistake_is_one_line(here: Callable[..., Any], words: list[str], messa
     assert message in outcome.err and len(outcome.err.splitlines()) == 1
 
 
-def test_the_catalog_is_shown_without_jax() -> None:
-    command = [sys.executable, "-c", WITHOUT_JAX, "catalog", "show", "rainier-400k"]
-    result = subprocess.run(command, capture_output=True, text=True)
+def test_the_catalog_is_shown_without_jax(without_jax: Callable[..., Any]) -> None:
+    result = without_jax("catalog", "show", "rainier-400k")
     assert result.returncode == 0, result.stderr
     assert "266.8" in result.stdout

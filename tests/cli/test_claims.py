@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from .conftest import WITHOUT_JAX
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,8 +62,7 @@ def test_an_unknown_claim_is_one_line(here: Callable[..., Any]) -> None:
     assert "unknown claim 'C99'" in outcome.err and len(outcome.err.splitlines()) == 1
 
 
-def test_claims_need_no_jax() -> None:
-    command = [sys.executable, "-c", WITHOUT_JAX, "claims"]
-    result = subprocess.run(command, capture_output=True, text=True)
+def test_claims_need_no_jax(without_jax: Callable[..., Any]) -> None:
+    result = without_jax("claims")
     assert result.returncode == 0, result.stderr
     assert "holds only if" in result.stdout

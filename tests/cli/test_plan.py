@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,6 @@ from pippin.cli import planning
 from pippin.cli.planning import SearchDisplay
 from pippin.plan.peers import CALCULON
 
-WITHOUT_JAX = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
-            raise ModuleNotFoundError(f"{name} must not be needed here")
-
-sys.meta_path.insert(0, Refuse())
-from pippin.cli.main import main
-main()
-"""
 SMALL = ("plan", "--model", "llama3.1-8b", "--chip", "h100_sxm", "--chips", 8, "--global-batch", 16)
 
 
@@ -275,24 +261,18 @@ def test_a_search_tells_of_itself_only_when_it_takes_long(
     assert "searching" not in told.out
 
 
-def test_it_runs_where_jax_cannot_be_imported() -> None:
-    arguments = [str(word) for word in (*SMALL, "--explain-memory", "--json")]
-    result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_JAX, *arguments], capture_output=True, text=True, check=False
-    )
+def test_it_runs_where_jax_cannot_be_imported(without_jax: Callable[..., Any]) -> None:
+    result = without_jax(*SMALL, "--explain-memory", "--json")
     assert result.returncode == 0, result.stderr
     assert math.isfinite(json.loads(result.stdout)["best"][0]["step_seconds"])
 
 
-def test_a_page_too_is_made_where_jax_cannot_be_imported(tmp_path: Path) -> None:
+def test_a_page_too_is_made_where_jax_cannot_be_imported(
+    tmp_path: Path, without_jax: Callable[..., Any]
+) -> None:
     page = tmp_path / "plan.html"
     fleets = ("--fleet", "p5", "--fleet", "trn2", "--chips", "8", "--global-batch", "16", "--html", str(page))
-    result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_JAX, "plan", "--model", "llama3.1-8b", *fleets],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = without_jax("plan", "--model", "llama3.1-8b", *fleets)
     assert result.returncode == 0, result.stderr
     assert "p5" in result.stdout and page.read_text(encoding="utf-8").count("<svg") >= 4
 

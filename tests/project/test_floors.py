@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,40 +65,28 @@ def test_a_part_without_a_floor_is_caught(house: Path) -> None:
     assert lint(house).returncode != 0
 
 
-# Makes an import of JAX, or of what stands on it, fail as it does where it is not installed.
-WITHOUT_JAX = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
-            raise ModuleNotFoundError(f"{name} must not be needed here")
-
-sys.meta_path.insert(0, Refuse())
-"""
+WithoutJax = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_facts_jobs_and_reports_import_without_jax() -> None:
-    code = f"""{WITHOUT_JAX}
+def test_facts_jobs_and_reports_import_without_jax(without_jax: WithoutJax) -> None:
+    code = """
 import importlib, pkgutil
 import pippin.catalog, pippin.data, pippin.plan, pippin.report
 names = ["pippin.job", "pippin.errors", "pippin.storage"]
-names += [f"pippin.models.{{name}}" for name in ("config", "counts", "presets", "parameters")]
+names += [f"pippin.models.{name}" for name in ("config", "counts", "presets", "parameters")]
 for part in (pippin.catalog, pippin.data, pippin.plan, pippin.report):
     names += [module.name for module in pkgutil.walk_packages(part.__path__, part.__name__ + ".")]
 for name in names:
     importlib.import_module(name)
 print(len(names))
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = without_jax(code=code)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 30
 
 
-def test_the_refusal_refuses() -> None:
-    code = f"{WITHOUT_JAX}\nimport pippin.train.step"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "must not be needed here" in result.stderr
+def test_the_refusal_refuses(without_jax: WithoutJax) -> None:
+    assert "must not be needed here" in without_jax(code="import pippin.train.step").stderr
 
 
 @pytest.mark.parametrize(
@@ -115,22 +104,17 @@ def test_the_refusal_refuses() -> None:
         ["score"],
         ["validate"],
         ["calibrate"],
+        ["compare"],
+        ["report"],
     ],
 )
-def test_help_needs_no_jax(verb: list[str]) -> None:
-    code = f"{WITHOUT_JAX}\nfrom pippin.cli.main import main\nmain()"
-    result = subprocess.run(
-        [sys.executable, "-c", code, *verb, "--help"], capture_output=True, text=True, check=False
-    )
+def test_help_needs_no_jax(verb: list[str], without_jax: WithoutJax) -> None:
+    result = without_jax(*verb, "--help")
     assert result.returncode == 0, result.stderr
     assert "--help" in result.stdout
 
 
-def test_validate_runs_without_jax(root: Path) -> None:
-    code = f"{WITHOUT_JAX}\nfrom pippin.cli.main import main\nmain()"
-    table = root / "src/pippin/plan/data/published.csv"
-    result = subprocess.run(
-        [sys.executable, "-c", code, "validate", str(table), "--json"], capture_output=True, text=True
-    )
+def test_validate_runs_without_jax(root: Path, without_jax: WithoutJax) -> None:
+    result = without_jax("validate", root / "src/pippin/plan/data/published.csv", "--json")
     assert result.returncode == 0, result.stderr
     assert '"in_sample": true' in result.stdout

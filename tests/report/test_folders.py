@@ -20,20 +20,6 @@ from pippin.report.summary import summary
 
 Verb = Callable[..., tuple[int, str, str]]
 
-# The command, where an import of JAX or of what stands on it fails as if it were not installed.
-WITHOUT_JAX = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"jax", "jaxlib", "optax", "orbax"}:
-            raise ModuleNotFoundError(f"{name} must not be needed here")
-
-sys.meta_path.insert(0, Refuse())
-from pippin.cli.main import main
-main()
-"""
-
 
 @pytest.fixture
 def saved(known: Report, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
@@ -64,11 +50,12 @@ def verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def test_a_page_is_drawn_anew_without_jax(tmp_path: Path, known: Report) -> None:
+def test_a_page_is_drawn_anew_without_jax(
+    tmp_path: Path, known: Report, without_jax: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     write_report(known, tmp_path)
     (tmp_path / "report.html").write_text("an old page")
-    command = [sys.executable, "-c", WITHOUT_JAX, "report", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = without_jax("report", tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == summary(known, tmp_path) + "\n"
     assert (tmp_path / "report.html").read_text() == render_page(known)

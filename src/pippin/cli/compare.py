@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import webbrowser
 from pathlib import Path
 
 import typer
@@ -33,7 +32,9 @@ def run(a: str, b: str, *, as_json: bool, out: Path | None, show: bool) -> None:
     write_page(found, left, right, out)
     print(f"page: {out}", file=sys.stderr)
     if show:
-        webbrowser.open(out.resolve().as_uri())
+        from pippin.cli.report import show as open_page
+
+        open_page(out.resolve().as_uri())
 
 
 def text(found: Comparison) -> str:
@@ -47,17 +48,26 @@ def text(found: Comparison) -> str:
     width = max(len(named(key)) for key in found.ratios)
     for key, ratio in found.ratios.items():
         ends = interval(ratio) or "no interval"
-        sides = f"{significant(ratio.a)} to {significant(ratio.b)} {ratio.unit}"
-        lines.append(f"{named(key):>{width}}  {times(ratio.ratio):>6}  {ends:<18}  {sides}; {ratio.basis}")
+        lines.append(
+            f"{named(key):>{width}}  {times(ratio.ratio):>6}  {ends:<16}  "
+            f"A {significant(ratio.a)}, B {significant(ratio.b)} {ratio.unit}"
+        )
     lines += ["", found.verdict]
+    lines += [f"{named(key).capitalize()}: {ratio.basis}." for key, ratio in found.ratios.items()]
+    lines += [f"No interval for {why}." for why in _no_interval(found)]
     if scores := found.held_out:
-        lines.append(f"Held out: {scores.b - scores.a:+.3f} {scores.basis}.")
+        lines.append(f"Held out: {scores.difference:+.3f} {scores.basis}.")
     lines += [f"Not in the table: {why}." for path, why in found.unknown.items() if _left_out(path)]
     lines += [f"Note: {note}." for note in found.notes]
     if found.differences:
         lines += ["", "What differs beside the speed:"]
         lines += [f"  {row.what}: {row.a} | {row.b}" for row in found.differences]
     return "\n".join(lines)
+
+
+def _no_interval(found: Comparison) -> list[str]:
+    reasons = {key: found.unknown.get(f"ratios.{key}.low") for key in found.ratios}
+    return [f"{named(key)}: {why}" for key, why in reasons.items() if why]
 
 
 def _left_out(path: str) -> bool:

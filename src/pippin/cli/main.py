@@ -171,6 +171,30 @@ def assay(
     run(request, out, as_json=as_json, begun=_BEGUN)
 
 
+@app.command(epilog="Example: pippin compare assays/laptop assays/server --out comparison.html")
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="A report.json, the folder of an assay or of several, or some of them with commas between.",
+            metavar="A",
+        ),
+    ],
+    b: Annotated[str, typer.Argument(help="The same of the other side.", metavar="B")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="Write a page with both.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open the page; by default comparison.html here.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+) -> None:
+    """Say whether B is better than A, by how much and on which basis, each with an interval."""
+    from pippin.cli.compare import run
+
+    run(a, b, as_json=as_json, out=out, show=show)
+
+
 catalog = typer.Typer(help="What Pippin knows of chips, instances, prices and fleets, with its sources.")
 app.add_typer(catalog, name="catalog", no_args_is_help=True)
 _Catalog = Annotated[

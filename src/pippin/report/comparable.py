@@ -66,9 +66,7 @@ def _mixed(side: Side) -> list[str]:
 
 def _broken(side: Side) -> list[str]:
     """A chip that computes the wrong thing is not fast at the right one."""
-    failed = [
-        path for path, report in zip(side.paths, side.reports, strict=True) if numerics_failed(report)
-    ]
+    failed = [path for path, report in zip(side.paths, side.reports, strict=True) if numerics_failed(report)]
     return [f"{side.label} failed the check of its numerics: {', '.join(failed)}"] if failed else []
 
 

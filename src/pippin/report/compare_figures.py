@@ -27,7 +27,14 @@ def make_figures(found: Comparison, a: Side, b: Side) -> list[Figure]:
 
 def _ratios(found: Comparison) -> Words:
     rows = [
-        (named(key), times(ratio.ratio), interval(ratio) or "none", significant(ratio.a), significant(ratio.b), ratio.unit)
+        (
+            named(key),
+            times(ratio.ratio),
+            interval(ratio) or "none",
+            significant(ratio.a),
+            significant(ratio.b),
+            ratio.unit,
+        )
         for key, ratio in found.ratios.items()
     ]
     note = "B over A: above 1, B is better. Line: 95 % interval. A point without a line has none."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 
 from pippin import __version__
@@ -53,13 +54,16 @@ def _tile(key: str, found: Comparison) -> Tile:
     ends = interval(ratio)
     if ends is None:
         return Tile(
-            named(key).capitalize(), times(ratio.ratio), "×", f"no interval: {found.unknown[f'ratios.{key}.low']}"
+            named(key).capitalize(),
+            times(ratio.ratio),
+            "×",
+            f"no interval: {found.unknown[f'ratios.{key}.low']}",
         )
     told = "" if ratio.can_tell else "; no difference can be told"
     return Tile(named(key).capitalize(), times(ratio.ratio), "×", f"95 % interval {ends}{told}")
 
 
-_ROWS = {
+_ROWS: dict[str, Callable[[Report], str]] = {
     "Assayed": lambda r: moment(r.created),
     "Chip": lambda r: r.chip.name,
     "Devices": lambda r: f"{r.chip.num_devices:,}",

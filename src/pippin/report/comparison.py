@@ -138,16 +138,18 @@ def compare(a: Side, b: Side) -> Comparison:
 
 def _refused(reasons: Sequence[str], a: Side | None = None, b: Side | None = None) -> Comparison:
     words = "; ".join(reasons)
-    blank = {"a": a and _summary(a), "b": b and _summary(b), "held_out": None}
+    sides = {"a": _summary(a) if a else None, "b": _summary(b) if b else None}
+    missing = ["held_out", *(name for name, side in sides.items() if side is None)]
     return Comparison(
         comparable=False,
         reasons=tuple(reasons),
         ratios={},
         verdict=f"Not comparable: {words}.",
+        held_out=None,
         differences=(),
         notes=(),
-        unknown={name: words for name, value in blank.items() if value is None},
-        **blank,
+        unknown=dict.fromkeys(missing, words),
+        **sides,
     )
 
 
@@ -281,8 +283,6 @@ def _held_out(a: Side, b: Side, unknown: dict[str, str]) -> HeldOutScores | None
 
 def _notes(a: Side, b: Side) -> list[str]:
     notes = [ONE_RUN] if len(a.reports) == len(b.reports) == 1 else []
-    shared = {report.to_json() for report in a.reports} & {report.to_json() for report in b.reports}
-    if shared:
+    if any(report in b.reports for report in a.reports):
         notes.append("a report stands on both sides, so that they are not independent")
     return notes
-

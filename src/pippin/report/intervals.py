@@ -22,14 +22,14 @@ Runs = Sequence[Floats]  # of each run, the logarithms of its windows' speeds in
 
 # How much a window remembers of the one before it: 0 nothing, 1 all. Each value is as likely beforehand.
 _MEMORY = np.linspace(0, 0.95, 20)
-# Variance of the effects of runs, over the variance of windows within a run, and how likely each is beforehand.
+# Variance of the effects of runs over that of windows within a run, and how likely each is beforehand.
 _EFFECT = np.array([0.0, 0.03, 0.1, 0.3, 1.0, 3.0])
 _LIKELY_OF_SEVERAL = np.array([0.40, 0.20, 0.20, 0.10, 0.06, 0.04])
 # With one run a side the windows say nothing of what differs between runs, and what is assumed beforehand is
 # all that the interval has of it. Chosen so that simulated pairs of runs without such effects are covered
 # 95 to 99 times in 100, and those with modest ones (0.1) still above 90.
 _LIKELY_OF_ONE = np.array([0.80, 0.08, 0.06, 0.04, 0.015, 0.005])
-_DRAWS = 20_000
+_DRAWS = 10_000
 _SMALLEST = 1e-24  # keeps the logarithm finite where all windows are equal
 
 

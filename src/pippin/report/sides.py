@@ -75,7 +75,7 @@ class Side:
 
 
 def _around(values: Floats, rate: float) -> Floats:
-    """Logs of the values, moved so that their mean is the log of the run's rate (theirs is a harmonic mean)."""
+    """Logs of the values, moved so that their mean is the log of the run's rate, a harmonic mean."""
     logs = np.log(values)
     moved: Floats = logs - logs.mean() + np.log(rate)
     return moved
@@ -102,7 +102,7 @@ def read_side(label: str, given: str) -> Side:
             `pippin assay --repeat` leaves it.
 
     Raises:
-        PippinError: nothing is there, there is no report in it, a report cannot be read or stands there twice.
+        PippinError: nothing is there, there is no report in it, one cannot be read or stands there twice.
     """
     found = [path for part in _parts(given) for path in _reports_at(Path(part), label)]
     reports = [load_report(path) for path in found]
@@ -126,7 +126,9 @@ def _reports_at(path: Path, label: str) -> list[Path]:
         if several := sorted(path.glob(f"*/{REPORT}"), key=_in_order):
             return several
         raise PippinError(
-            f"there is no {REPORT} in it, nor in a folder below", where=path, fix="name the folder of an assay"
+            f"there is no {REPORT} in it, nor in a folder below",
+            where=path,
+            fix="name the folder of an assay",
         )
     if not path.exists():
         raise PippinError(f"no such file or folder, for {label}", where=path, fix="check the path")

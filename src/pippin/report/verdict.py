@@ -39,9 +39,9 @@ def interval(ratio: Ratio) -> str | None:
 
 
 def verdict(ratios: Mapping[str, Ratio], unknown: Mapping[str, str]) -> str:
-    """One sentence on the speed, and one on each of the other bases."""
-    sentences = [_sentence(key, ratio, unknown) for key, ratio in ratios.items()]
-    return " ".join(sentences)
+    """One sentence on the speed, and one on each of the other bases that has an interval."""
+    told = {key: ratio for key, ratio in ratios.items() if key == "tokens_per_second" or interval(ratio)}
+    return " ".join(_sentence(key, ratio, unknown) for key, ratio in told.items())
 
 
 def _sentence(key: str, ratio: Ratio, unknown: Mapping[str, str]) -> str:
