@@ -6,7 +6,7 @@ import math
 
 from pippin.report.comparison import Comparison
 from pippin.report.drawing import bar, panel
-from pippin.report.figures import Figure, Words, make_figure
+from pippin.report.figure import Figure, Words, make_figure
 from pippin.report.sides import Side
 from pippin.report.svg import SMALL_PX, Canvas, colour
 from pippin.report.units import significant
