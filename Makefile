@@ -81,7 +81,7 @@ docs-screenshot: $(VENV)/.installed ## Take the documents' pictures: REPORT=assa
 	@test -n "$(REPORT)" || { echo "no report: give REPORT=DIR/report.html, or run make assay first" >&2; exit 1; }
 	$(SHOOT) "$(REPORT)" docs/images/report.png
 	$(SHOOT) "$(REPORT)" docs/images/report-dark.png --dark --at chapter-2 --scale 1
-	$(SHOOT) "$(dir $(patsubst %/,%,$(dir $(REPORT))))" docs/images/assays.png --height 700 --scale 1
+	$(SHOOT) "$(dir $(patsubst %/,%,$(dir $(REPORT))))" docs/images/assays.png --width 1560 --height 600 --scale 1
 	$(if $(COMPARISON),$(SHOOT) "$(COMPARISON)" docs/images/comparison.png --scale 1)
 
 clean: ## Remove the virtual environments and caches; runs and assays stay

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -279,6 +280,16 @@ def test_the_command_serves_until_it_is_to_end(folder: Path, ending: signal.Sign
     process.send_signal(ending)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_pictures_may_be_of_a_served_folder(screenshot: Any, folder: Path) -> None:
+    with screenshot.address_of(folder, "?sort=name") as address:
+        with urllib.request.urlopen(address, timeout=60) as response:
+            assert names(response.read().decode()) == ["slow", "team/fast", "Unpriced"]
+    with pytest.raises(OSError):
+        urllib.request.urlopen(address, timeout=60)
+    with screenshot.address_of(Path("/a/page.html"), "chapter-2") as address:
+        assert address == "file:///a/page.html#chapter-2"
 
 
 @pytest.mark.browser

@@ -14,7 +14,7 @@ _ORDER = {
     "What the chip can do": ("roofline", "matmul", "micro", "attention", "memory", "collective"),
     "Whether it computes the same": ("numerics",),
     "What it costs": ("price", "energy"),
-    "What was foreseen, and what it means for larger jobs": ("prediction", "projection"),
+    "What was foreseen, and larger jobs": ("prediction", "projection"),
 }
 _REST = "More figures"
 
