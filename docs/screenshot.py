@@ -6,8 +6,8 @@
     python screenshot.py REPORT.html PRINT.pdf
     python screenshot.py FOLDER PICTURE.png [--at "?sort=tokens_per_second"]
 
-The page is a file, or a folder of assays as `pippin report serve` shows it: that one needs the Python that has
-Pippin. Otherwise no Python package is needed, and always Chromium or Chrome, on the path or named by the
+The page is a file, or a folder of assays as `pippin report serve` shows it: then the Python that runs this
+must have Pippin, otherwise it needs no package. Needs Chromium or Chrome on the path, or named by the
 environment variable CHROMIUM.
 """
 
@@ -158,16 +158,17 @@ def served(folder: Path) -> Iterator[str]:
         RuntimeError: `pippin report serve` does not start; its own words are on standard error.
     """
     command = [sys.executable, "-c", "from pippin.cli.main import main; main()", "report", "serve"]
-    process = subprocess.Popen([*command, str(folder), "--port", "0"], stdout=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen(
+        [*command, str(folder), "--port", "0"], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
-        address = re.search(r"http://\S+", process.stdout.readline())
-        if address is None:
-            raise RuntimeError("`pippin report serve` did not start")
-        yield address[0]
-    finally:
-        process.terminate()
-        process.wait(20)
+        try:
+            address = re.search(r"http://\S+", process.stdout.readline())
+            if address is None:
+                raise RuntimeError("`pippin report serve` did not start")
+            yield address[0]
+        finally:
+            process.terminate()
 
 
 @contextmanager

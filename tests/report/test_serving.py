@@ -283,9 +283,11 @@ def test_the_command_serves_until_it_is_to_end(folder: Path, ending: signal.Sign
 
 
 def test_pictures_may_be_of_a_served_folder(screenshot: Any, folder: Path) -> None:
-    with screenshot.address_of(folder, "?sort=name") as address:
-        with urllib.request.urlopen(address, timeout=60) as response:
-            assert names(response.read().decode()) == ["slow", "team/fast", "Unpriced"]
+    with (
+        screenshot.address_of(folder, "?sort=name") as address,
+        urllib.request.urlopen(address, timeout=60) as response,
+    ):
+        assert names(response.read().decode()) == ["slow", "team/fast", "Unpriced"]
     with pytest.raises(OSError):
         urllib.request.urlopen(address, timeout=60)
     with screenshot.address_of(Path("/a/page.html"), "chapter-2") as address:

@@ -56,7 +56,7 @@ def words(said: Prediction) -> Words:
     )
     if said.measured_memory_method:
         note += f"; measured: {said.measured_memory_method}"
-    columns = ("", "Predicted", "Interval", "Measured", "Off by")
+    columns = ("Quantity", "Predicted", "Interval", "Measured", "Off by")
     return Words("Prediction", finding, f"{note}.", columns, rows)
 
 
