@@ -105,6 +105,7 @@ def assayed(home: Path, corpus: Path, pippin: Callable[..., subprocess.Completed
     """Twelve seconds of training on the orchard; about half a minute in all."""
     out = home / "out"
     options = ("--minutes", "0.2", "--model", "pippin-3m", "--data", str(corpus), "--price-per-hour", "2.5")
+    options += ("--target", "pippin-1b", "--fleet", "trn2:16")
     begun = time.perf_counter()
     done = pippin("assay", *options, "--seed", "3", "--out", str(out))
     wall = time.perf_counter() - begun

@@ -198,3 +198,17 @@ def test_the_prediction_was_made_before_the_first_step_and_its_error_is_told(ass
     if report.chip.platform == "cpu":
         assert "no rated peak" in said.basis and said.mfu is None
     assert abs(said.memory_error) < 0.5
+
+
+def test_a_target_is_projected_here_and_on_another_chip_which_was_not_measured(assayed: Any) -> None:
+    said = assayed.report.projection
+    assert said is not None and said.target == "pippin-1b" and said.seconds_to_project < 60
+    here, trainium = said.fleets
+    assert here.measured and not trainium.measured
+    assert here.days_low < here.days < here.days_high
+    price = next(cost for cost in said.costs if cost.fleet == here.fleet)
+    assert price.usd == pytest.approx(2.5 * 24 * here.days)
+    page = (assayed.folder / "report.html").read_text()
+    if assayed.report.chip.platform == "cpu":
+        assert "says nothing about the price or the speed of Trainium" in page
+    assert "no published run of this chip" in trainium.evidence

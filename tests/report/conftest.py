@@ -44,6 +44,76 @@ def _matmul() -> list[dict[str, Any]]:
     ]
 
 
+def _around(name: str, value: float) -> dict[str, float]:
+    return {name: value, f"{name}_low": value / 1.3, f"{name}_high": value * 1.3}
+
+
+def _projected(fleet: str, chip: str, chips: int, days: float, runs: int) -> dict[str, Any]:
+    measured = fleet == "this machine"
+    return {
+        "fleet": fleet,
+        "chip": chip,
+        "measured": measured,
+        "evidence": f"the planner's, which has {runs} published runs of this chip",
+        "runs_of_chip": runs,
+        "chips": chips,
+        "layout": f"DP{chips}",
+        "memory_bytes": 18 * 2**30,
+        "fits": not measured,
+        **_around("days", days),
+        **_around("tokens_per_second", 6.3e12 / days / 86_400),
+        "goodput": 0.997,
+        **_around("mfu", 0.4),
+        **_around("joules", 500.0 * chips * days * 86_400),
+        "power_basis": "TDP; rated power times wall time",
+        "rests_on": "calibration of 2026-08-01 on 1931 runs of 13 sources",
+    }
+
+
+def _projected_cost(fleet: str, kind: str, usd: float) -> dict[str, Any]:
+    return {
+        "fleet": fleet,
+        "provider": "AWS",
+        "instance": "p5.48xlarge",
+        "kind": kind,
+        "term": "",
+        "region": "us-east-1",
+        "date": "2026-07-20",
+        "source": "a price page",
+        "usd_per_chip_hour": 6.88,
+        **_around("usd", usd),
+        "usd_per_million_tokens": usd / 6.3e6,
+    }
+
+
+def _projection() -> dict[str, Any]:
+    return {
+        "target": "apple-on-device-3b",
+        "target_parameters": 2_575_000_000,
+        "target_tokens": 6.3e12,
+        "target_tokens_basis": "the model's own: arXiv 2407.21075",
+        "global_batch": 4096,
+        "target_sequence_length": 4096,
+        "batch_basis": "Apple's 2024 report, arXiv 2407.21075",
+        "precision": "bf16",
+        "meaning": "An assay of a CPU says nothing about the price or the speed of Trainium.",
+        "interval": "meant to hold the truth four times out of five",
+        "seconds_to_project": 0.9,
+        "fleets": [
+            _projected("this machine", "AMD EPYC 9R14 96-Core Processor", 1, 1.6e7, 0),
+            _projected("Trn2 instances of 16 chips", "Trainium2", 80, 98.2, 0),
+            _projected("p5: H100", "H100 SXM 80GB", 72, 49.7, 180),
+        ],
+        "costs": [
+            _projected_cost("this machine", "as given by the user", 4.8e7),
+            _projected_cost("Trn2 instances of 16 chips", "capacity block", 421_303),
+            _projected_cost("p5: H100", "on demand", 591_381),
+        ],
+        "runs": [{"fleet": "p5: H100", "source": "Megatron-Bridge performance summary", "runs": 7}],
+        "refused": [{"fleet": "v4, 1 chips", "reason": "the model does not fit on 1 tpu_v4"}],
+    }
+
+
 def known_values() -> dict[str, Any]:
     """A report without a null, as plain values. Made up, but of the size a 2-core CPU reaches."""
     steps, batch, length = 205, 8, 256
@@ -197,6 +267,7 @@ def known_values() -> dict[str, Any]:
             "windows": windows,
             "window_joules": [206.0 + index % 3 for index in range(len(windows))],
         },
+        "projection": _projection(),
         "held_out": {
             "bits_per_byte": 1.869,
             "utf8_bytes": 612_345,
@@ -280,7 +351,7 @@ def unknown_values() -> dict[str, Any]:
     values["speed"]["window_joules"] = None
     values["full"] = False
     values["energy"] = dict.fromkeys(values["energy"])
-    values["prediction"] = None
+    values |= {"prediction": None, "projection": None}
     values["unknown"] = {path: REASONS.get(path, f"no way to know {path}") for path in null_paths(values)}
     return values
 

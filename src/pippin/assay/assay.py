@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from pippin.assay import projection
 from pippin.assay.build import build_report
 from pippin.assay.findings import Findings, Metered, Request, SampleText
 from pippin.assay.foresight import at_hand, calibration_of, memory_of_a_step, predict
@@ -21,6 +22,7 @@ from pippin.assay.microbenchmarks import (
 )
 from pippin.assay.pricing import catalog_prices
 from pippin.assay.references import reference_scores
+from pippin.assay.training import median_step
 from pippin.assay.workload import Probe, choose_preset, draft_job, probe, steps_for
 from pippin.data.dataset import Dataset
 from pippin.data.tokenizer import decode
@@ -85,6 +87,7 @@ def assay(
     """
     check(request)
     observer, calibration = observer or Observer(), calibration_of(request.calibration)
+    asked = projection.read(request)
     with StopRequest() as stop, RunFolder(out, None, begun=begun) as run:
         ledger = run.ledger
         with ledger.span("restart", "device"):
@@ -106,7 +109,8 @@ def assay(
         _leave_if_asked(stop)
         run.begin(job)
         with ledger.span("evaluation", "prediction"):
-            predicted = predict(run.job, at_hand(machine, rates, bandwidth), calibration, out)
+            here = at_hand(machine, rates, bandwidth)
+            predicted = predict(run.job, here, calibration, out)
         peak = peak_memory_bytes(jax.local_devices())
         before = ledger.now()
         trained, energy = _train(run, machine, dataset, probed, observer, stop)
@@ -119,6 +123,9 @@ def assay(
         with ledger.span("evaluation", "sample"):
             text = _sample(run.job, trained, dataset, observer)
         _leave_if_asked(stop, _TRAINED)
+        with ledger.span("evaluation", "projection"):
+            step, watts = median_step(read_ledger(out / LEDGER)), energy.watts(train_seconds)
+            projected = projection.projected(asked, request, job, preset, here, calibration, step, watts)
         observer.phase("writing the report")
         with ledger.span("evaluation", "report"):
             prepare()
@@ -143,6 +150,7 @@ def assay(
             energy=energy,
             train_seconds=train_seconds,
             predicted=predicted,
+            projected=projected,
             step_memory=memory_of_a_step(machine, probed.program, peaks),
             prices=prices,
         )

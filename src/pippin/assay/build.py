@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pippin.assay.findings import Findings, Unknown
 from pippin.assay.foresight import prediction_section
 from pippin.assay.microbenchmarks import best_rate
+from pippin.assay.projection import projection_section
 from pippin.assay.rates import bandwidth_section, basis_section, matmul_section, why_no_rated_peak
 from pippin.assay.training import (
     curves,
@@ -71,6 +72,7 @@ def build_report(found: Findings) -> Report:
             "prediction": prediction_section(found, unknown),
             "speed": speed_section(found, unknown),
             "held_out": held_out_section(found, unknown),
+            "projection": projection_section(found, unknown),
             "sample": asdict(found.sample),
             "price": price_section(found, rate, unknown),
             "energy": energy_section(found, unknown),

@@ -12,6 +12,7 @@ from pippin.assay.references import References
 from pippin.data.dataset import Dataset
 from pippin.devices import EnergyTrace
 from pippin.job import Job
+from pippin.plan.projection import Projection
 from pippin.train.account import Account, Span
 from pippin.train.setup import Machine
 
@@ -33,6 +34,8 @@ class Request:
     command: tuple[str, ...] = ("pippin", "assay")
     full: bool = False
     calibration: Path | None = None
+    target: str | None = None
+    fleets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ class Metered:
     @property
     def why_no_windows(self) -> str:
         return (self.trace and self.trace.error) or self.reason
+
+    def watts(self, seconds: float) -> tuple[float | None, str]:
+        """Mean power over so many seconds, and of what; None where no meter was read."""
+        if self.joules is None or not seconds:
+            return None, ""
+        return self.joules / seconds, f"{self.meter}, {self.scope}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ class Findings:
     predicted: dict[str, Any]
     step_memory: tuple[int | None, str]
     prices: list[dict[str, Any]] | None
+    projected: tuple[Projection, float] | None = None
 
 
 class Unknown(dict[str, str]):

@@ -32,6 +32,11 @@ def curves(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def median_step(spans: list[dict[str, Any]]) -> float:
+    """Seconds of the median step, the first left out."""
+    return float(step_seconds_section(spans)["median"])
+
+
 def step_seconds_section(spans: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures over the steps after the first."""
     seconds = [span["end"] - span["start"] for span in finished_steps(spans)[1:]]

@@ -160,6 +160,13 @@ def assay(
         Path | None,
         typer.Option(metavar="FILE", help="What the prediction rests on; by default the shipped one."),
     ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Project this model; with --full apple-on-device-3b by default.")
+    ] = None,
+    fleet: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:CHIPS", help="Project it on this fleet or chip too; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
 ) -> None:
     """Say what the chip at hand is worth, by really pretraining on it."""
@@ -167,7 +174,8 @@ def assay(
     from pippin.cli.assay import run
 
     command = ("pippin", *sys.argv[1:])
-    request = Request(minutes, model, data, price_per_hour, seed, command, full, calibration)
+    fleets = tuple(fleet or ())
+    request = Request(minutes, model, data, price_per_hour, seed, command, full, calibration, target, fleets)
     run(request, out, as_json=as_json, begun=_BEGUN)
 
 

@@ -20,29 +20,58 @@ def run_of_report(path: Path) -> Run:
             rate and a bandwidth of its own.
     """
     report = load_report(path)
-    work, machine = report.workload, machine_of_report(report)
+    work = report.workload
+    shape = ModelConfig.model_validate({**preset(work.preset), "vocab_size": work.vocab_size})
     try:
-        system = ground(machine).system
+        return run_of(
+            machine_of_report(report),
+            work.preset,
+            shape,
+            work.batch_size,
+            work.sequence_length,
+            report.step_seconds.median,
+            assay=f"assay-{report.job_hash[:12]}-{report.created}",
+        )
     except PippinError as error:
         raise PippinError(error.what, where=path, fix=error.fix) from error
+
+
+def run_of(
+    machine: AtHand,
+    model: str,
+    shape: ModelConfig,
+    batch_size: int,
+    sequence_length: int,
+    step_seconds: float,
+    *,
+    assay: str = "this assay",
+) -> Run:
+    """The run of a model on a machine, one step of it; raises as `ground` does.
+
+    Args:
+        machine: where.
+        model: its name.
+        shape: the model.
+        batch_size: sequences a step.
+        sequence_length: tokens of one.
+        step_seconds: measured.
+        assay: the run's id.
+    """
+    system = ground(machine).system
     return Run(
-        id=f"assay-{report.job_hash[:12]}-{report.created}",
-        source=f"assay of {report.chip.name}",
-        model=work.preset,
+        id=assay,
+        source=f"assay of {machine.name}",
+        model=model,
         family="pippin",
         chip_id=system.chip_id,
         precision=system.precision,
         tier="A",
         task="pretrain",
-        cells={
-            "n_chips": str(machine.chips),
-            "gbs": str(work.batch_size),
-            "seq": str(work.sequence_length),
-        },
-        shape=ModelConfig.model_validate({**preset(work.preset), "vocab_size": work.vocab_size}),
-        layout=layout_of(machine, work.batch_size, work.sequence_length),
+        cells={"n_chips": str(machine.chips), "gbs": str(batch_size), "seq": str(sequence_length)},
+        shape=shape,
+        layout=layout_of(machine, batch_size, sequence_length),
         system=system,
-        step_seconds=report.step_seconds.median,
+        step_seconds=step_seconds,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -14,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pippin.errors import PippinError
-from pippin.plan.coefficients import Coefficients, gather, groups_of, prior_of
+from pippin.plan.coefficients import Coefficients, gather, groups_of, own_key_of, prior_of
 from pippin.plan.layout import Floats
 from pippin.plan.system import System, Systems
 
@@ -178,11 +179,18 @@ def parse_file(text: str, where: str) -> CalibrationFile:
     return file
 
 
+def shifted(assayed: Mapping[str, Assayed]) -> dict[str, float]:
+    """The terms by which assays shift the coefficients of their own machines."""
+    return {
+        own_key_of(pair, name): shift
+        for pair, found in assayed.items()
+        for name, shift in found.shifts.items()
+    }
+
+
 def of_file(file: CalibrationFile) -> Calibration:
     """The calibration that a file describes."""
-    values = {key: term.value for key, term in file.terms.items()}
-    for pair, found in file.assayed.items():
-        values |= {f"{name}@assayed={pair}": shift for name, shift in found.shifts.items()}
+    values = {key: term.value for key, term in file.terms.items()} | shifted(file.assayed)
     return Calibration(values, dict(file.spreads), file.provenance, dict(file.terms), dict(file.assayed))
 
 

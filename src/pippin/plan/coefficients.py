@@ -114,7 +114,17 @@ def keys_of(system: System, name: str) -> list[str]:
 
 def own_key(system: System, name: str) -> str:
     """The term by which assays of this very machine shift a coefficient; no fit of runs knows it."""
-    return f"{name}@assayed={groups_of(system)['pair']}"
+    return own_key_of(groups_of(system)["pair"], name)
+
+
+def own_key_of(pair: str, name: str) -> str:
+    """The same, of a pair of software and chip."""
+    return f"{name}@assayed={pair}"
+
+
+def is_own(key: str) -> bool:
+    """Whether a term is one of these."""
+    return "@assayed=" in key
 
 
 def prior_of(key: str) -> tuple[float, float]:

@@ -56,6 +56,7 @@ def foresee(
     sequence_length: int,
     machine: AtHand,
     calibration: Calibration,
+    **otherwise: Any,
 ) -> Foresight:
     """The expected step.
 
@@ -65,12 +66,13 @@ def foresee(
         sequence_length: tokens of one.
         machine: where it runs.
         calibration: what the coefficients rest on.
+        otherwise: fields of the layout that are not as an assay has them (`layout_of`).
 
     Raises:
         PippinError: nobody knows the machine's matrix rate.
     """
     grounded = ground(machine)
-    columns = layout_of(machine, batch_size, sequence_length)
+    columns = layout_of(machine, batch_size, sequence_length) | otherwise
     layout = Layouts(**{name: np.array([value]) for name, value in columns.items()})
     shapes, system = Shapes.of(config), grounded.system
     steps = step_time(shapes, layout, system, calibration)

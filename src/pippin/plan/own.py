@@ -11,15 +11,15 @@ before: most for the job that was assayed, less for one that depends on other co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pippin.plan.calibrate import predict, slopes
-from pippin.plan.calibration import Assayed, Calibration, CalibrationFile, of_file
-from pippin.plan.coefficients import NAMES, groups_of, keys_of, prior_of
+from pippin.plan.calibration import Assayed, Calibration, CalibrationFile, of_file, shifted
+from pippin.plan.coefficients import NAMES, groups_of, is_own, keys_of, prior_of
 from pippin.plan.estimate import Estimate
 from pippin.plan.layout import Floats, Layouts
 from pippin.plan.runs import Run, Table
@@ -34,17 +34,32 @@ _ROUNDS = 6  # of relinearising; the model is nearly linear in these logarithms
 
 
 def fold_in(file: CalibrationFile, reports: Sequence[Run]) -> CalibrationFile:
-    """The calibration with what assays say of their own machines.
+    """The calibration with what assays say of their own machines, beside what earlier ones said.
 
     Args:
-        file: of other runs; assays that it has of the same machines are replaced.
-        reports: runs that `assayed` made of reports.
+        file: of other runs, perhaps with assays.
+        reports: runs that `assayed` made of reports; those that the file has are left out.
     """
-    base = of_file(file.model_copy(update={"assayed": {}}))
     found: dict[str, Assayed] = dict(file.assayed)
-    for pair in dict.fromkeys(_pair(run) for run in reports):
-        found[pair] = _learned(base, [run for run in reports if _pair(run) == pair])
+    for run in reports:
+        found = _with(of_file(file.model_copy(update={"assayed": {}})), found, run)
     return file.model_copy(update={"assayed": found})
+
+
+def learned(calibration: Calibration, run: Run) -> Calibration:
+    """The calibration with one assay more."""
+    values = {key: value for key, value in calibration.values.items() if not is_own(key)}
+    base = replace(calibration, assayed={}, values=values)
+    found = _with(base, calibration.assayed, run)
+    return replace(base, assayed=found, values=values | shifted(found))
+
+
+def _with(base: Calibration, found: Mapping[str, Assayed], run: Run) -> dict[str, Assayed]:
+    pair = _pair(run)
+    earlier = found.get(pair)
+    if earlier and run.id in earlier.reports:
+        return dict(found)
+    return {**found, pair: _learned(base, run, earlier)}
 
 
 def intervals(
@@ -103,25 +118,36 @@ def _deviations(calibration: Calibration, system: System) -> dict[str, float]:
     return {name: sum(variance(key) for key in keys_of(system, name)) ** 0.5 for name in NAMES}
 
 
-def _learned(base: Calibration, reports: Sequence[Run]) -> Assayed:
-    table = Table.of(reports)
-    assert reports[0].system is not None
-    before = _deviations(base, reports[0].system)
-    measured, deviations = np.log(table.measured), np.array([before[name] for name in NAMES])
-    start = _logarithms(base, table.systems)
-    shifts: Floats = np.zeros(len(NAMES))
+def _learned(base: Calibration, run: Run, earlier: Assayed | None) -> Assayed:
+    """The most probable shifts given one assay more; what earlier ones left is the prior of this one."""
+    table = Table.of([run])
+    assert run.system is not None
+    before = earlier.before if earlier else _deviations(base, run.system)
+    slopes_before = earlier.slopes if earlier else ()
+    deviations, seen = _row(before), np.array([_row(each) for each in slopes_before]).reshape(-1, len(NAMES))
+    mean = _row(earlier.shifts) if earlier else np.zeros(len(NAMES))
+    start, shifts = _logarithms(base, table.systems), mean
     for _ in range(_ROUNDS):
         logs = {name: start[name] + shift for name, shift in zip(NAMES, shifts, strict=True)}
         expected = predict(logs, table)
-        jacobian = _columns(slopes(logs, table, expected), len(reports))
-        residual = measured - expected + jacobian @ shifts
-        shifts = np.asarray(_after(deviations, jacobian) @ jacobian.T @ residual / _NOISE**2, np.float64)
+        jacobian = _columns(slopes(logs, table, expected), 1)
+        residual = np.log(table.measured) - expected + jacobian @ (shifts - mean)
+        after = _after(deviations, np.concatenate([seen, jacobian]))
+        shifts = np.asarray(mean + after @ jacobian.T @ residual / _NOISE**2, np.float64)
     return Assayed(
-        reports=tuple(run.id for run in reports),
+        reports=(*(earlier.reports if earlier else ()), run.id),
         before=before,
-        shifts=dict(zip(NAMES, map(float, shifts), strict=True)),
-        slopes=tuple(dict(zip(NAMES, map(float, row), strict=True)) for row in jacobian),
+        shifts=_named(shifts),
+        slopes=(*slopes_before, _named(jacobian[0])),
     )
+
+
+def _row(by_name: Mapping[str, float]) -> Floats:
+    return np.array([by_name[name] for name in NAMES])
+
+
+def _named(row: Floats) -> dict[str, float]:
+    return dict(zip(NAMES, map(float, row), strict=True))
 
 
 def _after(deviations: Floats, jacobian: Floats) -> Floats:
@@ -142,8 +168,7 @@ def _narrowing(calibration: Calibration, shapes: Shapes, layouts: Layouts, syste
         found = calibration.assayed.get(groups_of(system)["pair"])
         if found is None:
             continue
-        deviations = np.array([found.before[name] for name in NAMES])
-        seen = np.array([[slope[name] for name in NAMES] for slope in found.slopes])
+        deviations, seen = _row(found.before), np.array([_row(slope) for slope in found.slopes])
         after = np.einsum("ni,ij,nj->n", jacobian, _after(deviations, seen), jacobian)
         before = jacobian**2 @ deviations**2
         factors[place] = np.sqrt((after + _NOISE**2) / (before + _NOISE**2))

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from pippin.errors import PippinError, explained, nearest
 from pippin.report.prediction import Prediction
+from pippin.report.projection import Projection
 from pippin.report.quantities import (
     Count,
     Flops,
@@ -109,6 +110,9 @@ class Report(Section):
     )
     speed: Speed = Field(description="The training rate in separate windows of the run.")
     held_out: HeldOut = Field(description="Quality on text the model never saw.")
+    projection: Projection | None = Field(
+        description="What a target model would take on this machine and on fleets of other chips."
+    )
     sample: Sample = Field(description="Text the trained model wrote.")
 
     price: Price = Field(description="What the training costs.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pippin.report.prediction_figure import error_words
+from pippin.report.projection_figure import projection_finding
 from pippin.report.schema import Report
 from pippin.report.units import bits, dollars, duration, percent, si
 
@@ -20,13 +22,27 @@ def summary(report: Report, folder: Path) -> str:
         "model FLOP/s": si(report.model_flops_per_second, "FLOP/s"),
         "of measured peak": _measured_share(report) or report.unknown.get("measured_peak_share"),
         "MFU": _mfu(report) or f"unknown: {report.unknown.get('mfu')}",
+        "predicted": _predicted(report) or f"unknown: {report.unknown.get('prediction')}",
         "held out": _held_out(report),
         "cost": _cost(report) or f"unknown: {report.unknown.get('price.usd_per_million_tokens')}",
         "energy": _energy(report) or f"unknown: {report.unknown.get('energy.joules')}",
         "took": duration(report.wall_seconds),
         "report": str(folder / "report.html"),
     }
+    if report.projection and report.projection.fleets:
+        lines |= {"projection": projection_finding(report.projection)}
     return "\n".join(f"{name:>16}  {text}" for name, text in lines.items())
+
+
+def _predicted(report: Report) -> str | None:
+    said = report.prediction
+    if said is None:
+        return None
+    return (
+        f"{si(said.step_seconds, 's')} a step ({si(said.step_seconds_low, 's')} to "
+        f"{si(said.step_seconds_high, 's')}); measured {si(said.measured_step_seconds, 's')}, "
+        f"{error_words(said.step_error)}"
+    )
 
 
 def _held_out(report: Report) -> str:

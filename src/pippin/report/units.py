@@ -101,6 +101,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "bytes": lambda v: byte_size(v) if v >= 1024 else f"{v:,}{SPACE}bytes",
     "FLOP": lambda v: si(v, "FLOP"),
     "s": lambda v: (f"{v:,.1f}" if v >= 10 else significant(v)) + f"{SPACE}s",
+    "days": lambda v: f"{significant(v)}{SPACE}days",
     "min": lambda v: f"{v:g}{SPACE}min",
     "tokens/s": lambda v: f"{significant(v)}{SPACE}tokens/s",
     "FLOP/s": lambda v: si(v, "FLOP/s"),
