@@ -21,17 +21,22 @@ def run(place: Path, *, open_page: bool) -> None:
     report, folder = open_report(place)
     write_page(report, folder)
     print(summary(report, folder), flush=True)
-    address = (folder / PAGE).resolve().as_uri()
-    if open_page and not _show(address):
-        raise PippinError("no browser found here", where=address, fix="open this address in one")
+    if open_page:
+        show((folder / PAGE).resolve().as_uri())
 
 
-def _show(address: str) -> bool:
-    """Opens an address in the user's browser; whether there was one."""
+def show(address: str) -> None:
+    """Opens an address in the user's browser.
+
+    Raises:
+        PippinError: there is none that this machine knows of.
+    """
     try:
-        return webbrowser.open(address)
+        opened = webbrowser.open(address)
     except webbrowser.Error:
-        return False
+        opened = False
+    if not opened:
+        raise PippinError("no browser found here", where=address, fix="open this address in one")
 
 
 def serve(folder: Path, port: int, *, open_page: bool) -> None:
@@ -40,7 +45,15 @@ def serve(folder: Path, port: int, *, open_page: bool) -> None:
     site = open_site(folder, __version__)
     with Server(site, port) as server:
         print(f"{folder} at {server.address} on this machine alone; Ctrl-C ends it", flush=True)
-        if open_page and not _show(server.address):
-            print("no browser found here: open the address in one", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):
+            if open_page:
+                _show_if_can(server.address)
             server.serve_forever()
+
+
+def _show_if_can(address: str) -> None:
+    # Whoever reads the address that was printed can do without.
+    try:
+        show(address)
+    except PippinError as error:
+        print(f"pippin: {error}", file=sys.stderr, flush=True)
