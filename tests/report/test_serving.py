@@ -22,8 +22,10 @@ import pytest
 
 from pippin.errors import PippinError
 from pippin.report import shelf
-from pippin.report.schema import Report
+from pippin.report.comparison import compare
+from pippin.report.schema import Report, load_report
 from pippin.report.serving import Server, Site, open_site
+from pippin.report.sides import Side
 
 HOSTILE = '"><script>alert(1)</script> 100% #1?'
 
@@ -202,6 +204,35 @@ def test_names_of_any_kind(tmp_path: Path, made_up: dict[str, Any], monkeypatch:
     assert sorted(ask(site, address) for address in addresses) == sorted([HOSTILE, "latin"])
 
 
+def test_two_sides_are_compared(site: Site, folder: Path, made_up: dict[str, Any]) -> None:
+    page = ask(site, "/compare?a=slow&b=team%2Ffast")
+    found = compare(
+        *(
+            Side(label, (f"{folder}/{name}/report.json",), (load_report(folder / name / "report.json"),))
+            for label, name in (("A", "slow"), ("B", "team/fast"))
+        )
+    )
+    assert html.escape(found.verdict) in page and "Fast chip" in page
+    save(folder / "again", made_up["known"], created="2026-08-11T00:00:00Z")
+    both = ask(site, "/compare?a=slow&a=again&a=slow&b=team/fast")
+    assert f"{folder}/slow/report.json,{folder}/again/report.json" in both
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", "A has no assay: mark one"),
+        ("?a=slow", "B has no assay: mark one"),
+        ("?a=slow&b=torn", "B is not there, or cannot be read"),
+        ("?a=../secret&b=slow", "A is not there, or cannot be read"),
+        ("?a=slow&b=Unpriced", "pippin-20m"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(site: Site, query: str, reason: str) -> None:
+    page = ask(site, f"/compare{query}")
+    assert reason in page and "<h1>No" in page and '<a href="/">' in page
+
+
 def test_a_folder_that_is_an_assay_itself_is_served(tmp_path: Path, made_up: dict[str, Any]) -> None:
     save(tmp_path / "only", made_up["known"])
     assert names(ask(open_site(tmp_path / "only", "0.1.0"), "/")) == ["only"]
@@ -316,3 +347,20 @@ def test_the_table_in_a_browser(visit: Any, server: Server, width: int, dark: bo
     assert visit.browser.evaluate(first) == "team/fast"
     assert visit.browser.evaluate(order) == ["Assayascending"]
     assert visit.complaints == []
+
+
+@pytest.mark.browser
+def test_two_assays_are_chosen_and_compared_with_the_keyboard(visit: Any, server: Server) -> None:
+    visit.open(server.address)
+    for label, name in (("A", "slow"), ("B", "team/fast")):
+        visit.browser.evaluate(f"document.querySelector('[aria-label=\"{label}: {name}\"]').focus()")
+        visit.press("Space")
+    visit.browser.evaluate(
+        "[...document.querySelectorAll('button')].find(b => b.textContent == 'Compare').focus()"
+    )
+    visit.go(lambda: visit.press("Enter"))
+    assert visit.browser.evaluate("document.title").endswith("Fast chip compared")
+    assert visit.complaints == []
+    visit.open(f"{server.address}compare?a=slow")
+    assert visit.browser.evaluate("document.querySelector('h1').textContent") == "Nothing to compare"
+    assert visit.violations() == [] and visit.complaints == []

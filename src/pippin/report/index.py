@@ -25,8 +25,13 @@ class Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether it sorts from A on when first asked; numbers begin with the largest."""
+        """Whether it first sorts from A on; numbers begin with the largest, times with the last."""
         return self.key in ("name", "chip.name", "workload.preset")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are set to the right, so that digits stand below one another."""
+        return not self.is_text and self.key != "created"
 
 
 def _at(path: str) -> Callable[[Report], Any]:
@@ -125,6 +130,7 @@ class Heading:
     title: str
     address: str
     aria_sort: str | None
+    is_number: bool
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ class Cell:
 
     value: str | None
     reason: str
-    is_text: bool
+    is_number: bool
 
 
 def headings(query: Query) -> list[Heading]:
@@ -144,7 +150,7 @@ def headings(query: Query) -> list[Heading]:
         falls = not query.descending if is_sorted else not column.is_text
         address = query.address(sort=column.key, order="down" if falls else "up")
         order = ("descending" if query.descending else "ascending") if is_sorted else None
-        made.append(Heading(column.title, address, order))
+        made.append(Heading(column.title, address, order, column.is_number))
     return made
 
 
@@ -154,7 +160,7 @@ def _cells(entry: Entry) -> list[Cell]:
     for column in COLUMNS[1:]:
         value = column.value(entry.report)
         reason = entry.report.unknown.get(column.key, "")
-        cells.append(Cell(None if value is None else column.show(value), reason, column.is_text))
+        cells.append(Cell(None if value is None else column.show(value), reason, column.is_number))
     return cells
 
 

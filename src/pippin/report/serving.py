@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +11,13 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pippin.errors import PippinError, explained
+from pippin.report import compare_page
+from pippin.report.comparison import compare
 from pippin.report.folders import PAGE, REPORT
+from pippin.report.html import render_template
 from pippin.report.index import Query, render_index
 from pippin.report.shelf import Shelf
+from pippin.report.sides import Side
 
 HOST = "127.0.0.1"
 _HTML = "text/html; charset=utf-8"
@@ -40,12 +45,15 @@ class Site:
     def answer(self, target: str) -> Answer:
         """The answer to a GET of a path with its query.
 
-        `/` is the table, `/assay/NAME/report.html` a page, `/assay/NAME/report.json` its report.
+        `/` is the table, `/assay/NAME/report.html` a page, `/assay/NAME/report.json` its report,
+        `/compare?a=NAME&b=NAME` two sides; either may be named several times.
         """
         path, query = urlsplit(target).path, urlsplit(target).query
         with self._lock:
             if path == "/":
                 return self._index(query)
+            if path == "/compare":
+                return self._compare(parse_qs(query, errors="surrogateescape"))
             return self._file(unquote(path, errors="surrogateescape"))
 
     def _index(self, query: str) -> Answer:
@@ -54,6 +62,32 @@ class Site:
             Query.parse(parse_qs(query)),
             folder=_printable(str(self._shelf.folder)),
             version=self._version,
+        )
+        return Answer(HTTPStatus.OK, _HTML, page.encode(errors="replace"))
+
+    def _compare(self, asked: dict[str, list[str]]) -> Answer:
+        sides = []
+        for label in ("A", "B"):
+            entries = [self._shelf.find(name) for name in dict.fromkeys(asked.get(label.lower(), []))]
+            readable = [(str(entry.path), entry.report) for entry in entries if entry and entry.report]
+            if not entries or len(readable) < len(entries):
+                why = "is not there, or cannot be read" if entries else "has no assay: mark one"
+                return self._refused("Nothing to compare", [f"{label} {why}"])
+            paths, reports = zip(*readable, strict=True)
+            sides.append(Side(label, paths, reports))
+        found = compare(*sides)
+        if not found.comparable:
+            return self._refused("Not comparable", found.reasons)
+        return Answer(HTTPStatus.OK, _HTML, compare_page.render_page(found, *sides).encode(errors="replace"))
+
+    def _refused(self, title: str, reasons: Sequence[str]) -> Answer:
+        page = render_template(
+            "pippin.report",
+            "refused.html.j2",
+            version=self._version,
+            command=f"pippin report serve {_printable(str(self._shelf.folder))}",
+            title=title,
+            reasons=reasons,
         )
         return Answer(HTTPStatus.OK, _HTML, page.encode(errors="replace"))
 
