@@ -21,5 +21,5 @@ def test_one_module_for_all_targets(lowered: dict[str, dict[str, Any]], name: st
     found = lowered[name]
     assert set(found["sha256"]) == {"cpu", "cuda", "tpu", "neuron"}
     assert len(set(found["sha256"].values())) == 1
-    assert found["forbidden"] == []
+    assert found["findings"] == []
     assert found["collectives"] > 0

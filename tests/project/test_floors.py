@@ -106,6 +106,7 @@ def test_the_refusal_refuses(without_jax: WithoutJax) -> None:
         ["calibrate"],
         ["compare"],
         ["report"],
+        ["check"],
     ],
 )
 def test_help_needs_no_jax(verb: list[str], without_jax: WithoutJax) -> None:

@@ -203,6 +203,31 @@ def compare(
     run(a, b, as_json=as_json, out=out, show=show)
 
 
+@app.command(epilog="Example: pippin check examples/quickstart.toml --set mesh.fsdp=4 --set mesh.tensor=2")
+def check(
+    job: Annotated[Path, typer.Argument(help="The job file (TOML).", metavar="JOB.toml")],
+    targets: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which of cpu, cuda, tpu and neuron.")
+    ] = "cpu,cuda,tpu,neuron",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one value; repeatable."),
+    ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(help="Compile for TPUs that are not here, as in v5p:2x2x2; needs libtpu. Minutes."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
+) -> None:
+    """Say whether a job's step lowers for chips that are not here, and what they could not run of it.
+
+    Exit status 1 where the portable form is not one module for all targets, or a target could not run a line.
+    """
+    from pippin.cli.check import run
+
+    run(job, targets, overrides or [], topology, as_json=as_json)
+
+
 catalog = typer.Typer(help="What Pippin knows of chips, instances, prices and fleets, with its sources.")
 app.add_typer(catalog, name="catalog", no_args_is_help=True)
 _Catalog = Annotated[

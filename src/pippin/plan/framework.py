@@ -78,6 +78,28 @@ PIPPIN = Framework(
     source="arrays counted on steps that XLA compiled for a CPU; fused kernels keep less",
 )
 
+
+def pippin_fused(compute_dtype: str) -> Framework:
+    """Our trainer as a compiler for accelerators arranges it: elementwise work is fused, so that nothing is
+    kept twice, and arrays are as wide as the compute type. Gate and up are float32 in any type.
+
+    Counted from what the model keeps, not fitted; tests/portability/test_compile_ahead.py holds it to what
+    the compiler for TPUs says.
+    """
+    width = 2 if compute_dtype == "bfloat16" else 4
+    # Beside the product's input a token's hidden element keeps gate and up, 4 bytes each; the product itself
+    # is computed again. `activations._hidden` counts one of the two, and `extra_hidden` the rest.
+    return replace(
+        PIPPIN,
+        name=f"Pippin, {compute_dtype}, fused",
+        activation=width,
+        linear_input=width,
+        extra_stream=0,
+        extra_hidden=(2 * 4 - width) / width - 1,
+        source="arrays counted as the model keeps them; held to steps compiled for a TPU v5e",
+    )
+
+
 FRAMEWORKS = {"megatron": MEGATRON, "pippin": PIPPIN}
 
 

@@ -53,40 +53,56 @@ def find_machine(job: Job | None = None) -> Machine:
         chip.platform, chip.simd, chip.cores, chip.memory_bytes, device_kind=chip.device_kind
     )
     jax.config.update("jax_default_prng_impl", rules.prng)
-    wanted = job.chip if job else None
-    compute_dtype = (wanted and wanted.compute_dtype) or rules.compute_dtype
-    attention, reason = _attention(job, chip, compute_dtype, rules)
-    remat = (job and job.mesh.remat) or rules.remat
-    choices = Choices(
-        compute_dtype=compute_dtype,
-        attention=attention,
-        attention_reason=reason,
-        scan_layers=rules.scan(remat) if wanted is None or wanted.scan_layers is None else wanted.scan_layers,
-        remat=remat,
-    )
+    choices = choose(job, rules, chip.platform, chip.num_devices)
     known = find_chip(
         chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
     )
     return Machine(chip, known, rules, choices, peak(known, choices.compute_dtype) if known else None)
 
 
-def _attention(job: Job | None, chip: Chip, compute_dtype: str, rules: Rules) -> tuple[str, str]:
+def choose(job: Job | None, rules: Rules, platform: str, num_devices: int) -> Choices:
+    """What the rules say for so many devices of a platform; the job's `[chip]` and `[mesh]` override them.
+
+    Raises:
+        PippinError: the job asks for an attention that cannot be had there.
+    """
+    wanted = job.chip if job else None
+    compute_dtype = (wanted and wanted.compute_dtype) or rules.compute_dtype
+    attention, reason = _attention(job, rules, platform, num_devices, compute_dtype)
+    remat = (job and job.mesh.remat) or rules.remat
+    return Choices(
+        compute_dtype=compute_dtype,
+        attention=attention,
+        attention_reason=reason,
+        scan_layers=rules.scan(remat) if wanted is None or wanted.scan_layers is None else wanted.scan_layers,
+        remat=remat,
+    )
+
+
+def _attention(
+    job: Job | None, rules: Rules, platform: str, num_devices: int, compute_dtype: str
+) -> tuple[str, str]:
     """The attention backend, and why that one."""
     if job is None:
-        return choose_attention("reference", Use(chip.platform, compute_dtype, 0, 0, packed=True))
+        return choose_attention("reference", Use(platform, compute_dtype, 0, 0, packed=True))
+    use = attention_use(job, platform, num_devices, compute_dtype)
+    if job.chip.attention:
+        return choose_attention(job.chip.attention, use, stated=True)
+    return choose_attention(rules.attention, use)
+
+
+def attention_use(job: Job, platform: str, num_devices: int, compute_dtype: str) -> Use:
+    """What the job asks of an attention backend."""
     # Batches are always packed: a row holds as many documents as fall into it.
-    use = Use(
-        chip.platform,
+    return Use(
+        platform,
         compute_dtype,
         job.shape.head_dim,
         job.train.sequence_length,
         packed=True,
-        devices=chip.num_devices,
-        sequence_parts=resolve(job.mesh, chip.num_devices).context,
+        devices=num_devices,
+        sequence_parts=resolve(job.mesh, num_devices).context,
     )
-    if job.chip.attention:
-        return choose_attention(job.chip.attention, use, stated=True)
-    return choose_attention(rules.attention, use)
 
 
 def open_data(job: Job, observer: Observer, *, kept_tokenizer: Path | None = None) -> Dataset:

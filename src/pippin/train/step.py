@@ -69,7 +69,7 @@ class Program:
         job: what to train, and on which mesh.
         choices: how to run it on this chip.
         training: False compiles the evaluation alone.
-        compiled: False compiles nothing, for `lower`.
+        compiled: False compiles nothing, for `trace` and `lower`.
         devices: where it runs, or for which it is compiled; by default all devices of JAX.
 
     Attributes:
@@ -101,10 +101,7 @@ class Program:
             return
         if training:
             self._step = self.lower().compile()
-        tokens = self._tokens
-        score = jax.jit(self._spread.scores)
-        weights = tokens.update(dtype=jnp.float32)
-        self._score = score.lower(self.state_shapes["parameters"], tokens, tokens, weights).compile()
+        self._score = self.trace_score().lower().compile()
 
     @cached_property
     def state_shapes(self) -> State:
@@ -137,11 +134,21 @@ class Program:
         held = found.argument_size_in_bytes + found.temp_size_in_bytes
         return int(held + found.output_size_in_bytes - found.alias_size_in_bytes)
 
-    def lower(self) -> Any:
-        """The training step before it is compiled."""
+    def trace(self) -> Any:
+        """The training step before it is lowered, the same whatever it is lowered for."""
         update = jax.jit(self._update, donate_argnums=0, out_shardings=(self.shardings, None))
         rate = jax.ShapeDtypeStruct((), jnp.float32)
-        return update.lower(self.state_shapes, self._tokens, self._tokens, self._tokens, rate)
+        return update.trace(self.state_shapes, self._tokens, self._tokens, self._tokens, rate)
+
+    def trace_score(self) -> Any:
+        """The evaluation before it is lowered."""
+        tokens, parameters = self._tokens, self.state_shapes["parameters"]
+        weights = tokens.update(dtype=jnp.float32)
+        return jax.jit(self._spread.scores).trace(parameters, tokens, tokens, weights)
+
+    def lower(self) -> Any:
+        """The training step before it is compiled."""
+        return self.trace().lower()
 
     def initial_state(self, values: Any = None) -> State:
         """Parameters on the device and an empty optimiser state.

@@ -1,0 +1,62 @@
+"""Compares lowered modules: where two begin to differ, and what lies outside of attention."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import zip_longest
+
+from pippin.portability.lowering import Module
+from pippin.portability.operations import Operation
+from pippin.portability.places import Place
+
+_ATTENTION = "models/attention/"
+# What computes: the rest moves data about, and moves other data where attention keeps other arrays.
+_COMPUTES = {
+    "add", "all_gather", "all_reduce", "all_to_all", "collective_permute", "dot_general", "exponential",
+    "gather", "log", "logistic", "maximum", "multiply", "reduce", "reduce_scatter", "rsqrt", "scatter",
+    "subtract", "tanh",
+}  # fmt: skip
+
+
+def difference(first: Module, second: Module) -> Operation:
+    """The first operation of the second module that is not the first one's."""
+    pairs = zip_longest(first.operations, second.operations)
+    differing = next(((a, b) for a, b in pairs if a is None or b is None or _written(a) != _written(b)), None)
+    if differing is None:  # alike but for attributes that are not read
+        return second.operations[-1]
+    return differing[1] or differing[0] or second.operations[-1]
+
+
+def attention_lines(evaluation: Module) -> set[Place]:
+    """The lines that call attention, from a module that nothing differentiates: there each operation has its
+    own line. Under differentiation what a function with a derivative of its own does has its caller's."""
+    lines = set()
+    for each in evaluation.operations:
+        inside = [place for place in each.frames if place.shown.startswith(_ATTENTION)]
+        if inside and each.frames[-1] not in inside:
+            lines.add(each.frames[each.frames.index(inside[-1]) + 1])
+    return lines
+
+
+def outside_attention(module: Module, calls: set[Place]) -> Counter[tuple[str, tuple[str, ...], str]]:
+    """What is computed outside of attention: name, types and line of each operation, counted.
+
+    Args:
+        module: a step.
+        calls: the lines that call attention.
+    """
+    return Counter(
+        (each.name, each.types, str(each.place))
+        for each in module.operations
+        if each.name.removeprefix("stablehlo.") in _COMPUTES
+        # Numbers alone are added inside reductions, whose own line counts.
+        and any(re.search(r"\dx", kind) for kind in each.types)
+        and each.place is not None
+        and each.place not in calls
+        and not any(place.shown.startswith(_ATTENTION) for place in each.frames)
+    )
+
+
+def _written(operation: Operation) -> tuple[str, tuple[str, ...], str]:
+    return operation.name, operation.types, operation.called
