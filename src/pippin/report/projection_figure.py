@@ -153,7 +153,7 @@ def _cost_words(said: Projection) -> Words:
 
 
 def _draw(marks: Sequence[Mark], canvas: Canvas, tick: Callable[[float], str]) -> None:
-    """A line for each, on one logarithmic scale from a decade to a decade; every other decade is named."""
+    """A line for each, on one logarithmic scale from a decade to a decade, named where there is room."""
     low = 10.0 ** math.floor(math.log10(min(mark.low for mark in marks)))
     high = 10.0 ** math.ceil(math.log10(max(mark.high for mark in marks)))
     width, decades = canvas.width - 16, max(math.log10(high / low), 1.0)
@@ -161,23 +161,32 @@ def _draw(marks: Sequence[Mark], canvas: Canvas, tick: Callable[[float], str]) -
     def place(value: float) -> float:
         return 8 + width * math.log10(value / low) / decades
 
-    for power in range(round(decades) + 1):
-        x = place(low * 10.0**power)
-        bar(canvas, x, 0, 1, canvas.height - 26, "grid")
-        if power % 2 == 0:
-            text, place_at = tick(low * 10.0**power), "left" if power == 0 else "center"
-            place_at = "right" if x > canvas.width - 60 else place_at
-            style = {"fontsize": SMALL_PX, "color": colour("muted"), "ha": place_at}
-            canvas.text(x, canvas.height - 12, text, **style)
+    powers = [low * 10.0**power for power in range(round(decades) + 1)]
+    _name_decades(canvas, [(place(value), tick(value)) for value in powers])
     for index, mark in enumerate(marks):
         y = 10 + _ROW * index
-        name = "model" if mark.own else "other"
-        canvas.text(
-            0,
-            y,
-            mark.label if not canvas.narrow or len(mark.label) < 47 else mark.label[:45] + "…",
-            fontsize=SMALL_PX,
-        )
+        name = "model" if mark.own else "muted"
+        label = mark.label if not canvas.narrow or len(mark.label) < 47 else mark.label[:45] + "…"
+        canvas.text(0, y, label, fontsize=SMALL_PX)
         canvas.text(0, y + 15, mark.text, fontsize=SMALL_PX, color=colour("muted"))
+        bar(canvas, 0, y + 28, canvas.width, 1, "grid")
+        for value in powers:
+            bar(canvas, place(value), y + 23, 1, 11, "grid")
         bar(canvas, place(mark.low), y + 27, max(place(mark.high) - place(mark.low), 2), 3, name)
         bar(canvas, place(mark.value) - 3, y + 23, 6, 11, name)
+
+
+_NAME_PX = 84  # what the name of a decade takes, with some room
+
+
+def _name_decades(canvas: Canvas, places: Sequence[tuple[float, str]]) -> None:
+    """The names of decades below, from the left, as many as do not run into one another."""
+    free = 0.0
+    for x, text in places:
+        left = min(max(x - _NAME_PX / 2, 0), canvas.width - _NAME_PX)
+        if left < free:
+            continue
+        free = left + _NAME_PX
+        align = "left" if left == 0 else "right" if free == canvas.width else "center"
+        at = {"left": 0.0, "right": canvas.width, "center": x}[align]
+        canvas.text(at, canvas.height - 10, text, fontsize=SMALL_PX, color=colour("muted"), ha=align)
