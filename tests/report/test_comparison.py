@@ -151,6 +151,7 @@ def test_held_out_scores_are_of_the_same_text_or_not_given(make: Make) -> None:
         ({"workload__num_layers": 7}, "another layers"),
         ({"flops_per_token": 2e7}, "another FLOPs of a token"),
         ({"basis__flop_definition": "6 N"}, "another FLOP definition"),
+        ({"tokens_per_second_end_to_end": 0.0}, "B has a speed of 0"),
     ],
 )
 def test_what_is_not_comparable_is_refused(make: Make, change: dict[str, Any], reason: str) -> None:

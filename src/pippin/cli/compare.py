@@ -12,7 +12,7 @@ from pippin.report.units import significant
 from pippin.report.verdict import interval, named, times
 
 
-def run(a: str, b: str, *, as_json: bool, out: Path | None, show: bool) -> None:
+def run(a: str, b: str, *, as_json: bool, out: Path | None, open_page: bool) -> None:
     """Prints the comparison, or JSON of it. Sides that cannot be compared end with status 2."""
     found, left, right = compare_paths(a, b)
     if as_json:
@@ -22,7 +22,7 @@ def run(a: str, b: str, *, as_json: bool, out: Path | None, show: bool) -> None:
     if not found.comparable:
         print(f"pippin: not comparable: {'; '.join(found.reasons)}", file=sys.stderr, flush=True)
         raise typer.Exit(2)
-    if show and out is None:
+    if open_page and out is None:
         out = Path("comparison.html")
     if out is None:
         return
@@ -31,10 +31,10 @@ def run(a: str, b: str, *, as_json: bool, out: Path | None, show: bool) -> None:
     assert left is not None and right is not None
     write_page(found, left, right, out)
     print(f"page: {out}", file=sys.stderr)
-    if show:
-        from pippin.cli.report import show as open_page
+    if open_page:
+        from pippin.cli.report import show
 
-        open_page(out.resolve().as_uri())
+        show(out.resolve().as_uri())
 
 
 def text(found: Comparison) -> str:

@@ -167,9 +167,18 @@ def assay(
         list[str] | None,
         typer.Option(metavar="NAME:CHIPS", help="Project it on this fleet or chip too; repeatable."),
     ] = None,
+    repeat: Annotated[
+        int,
+        typer.Option(help="Whole assays, one after the other, each in a process of its own.", min=1),
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, nothing else.")] = False,
 ) -> None:
     """Say what the chip at hand is worth, by really pretraining on it."""
+    if repeat > 1:
+        from pippin.cli.repeated import run as run_repeated
+
+        run_repeated(sys.argv[2:], repeat, out, as_json=as_json)
+        return
     from pippin.assay.findings import Request
     from pippin.cli.assay import run
 
@@ -192,7 +201,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.html", help="Write a page with both.")
     ] = None,
-    show: Annotated[
+    open_page: Annotated[
         bool, typer.Option("--open", help="Open the page; by default comparison.html here.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
@@ -200,7 +209,7 @@ def compare(
     """Say whether B is better than A, by how much and on which basis, each with an interval."""
     from pippin.cli.compare import run
 
-    run(a, b, as_json=as_json, out=out, show=show)
+    run(a, b, as_json=as_json, out=out, open_page=open_page)
 
 
 @app.command(epilog="Example: pippin check examples/quickstart.toml --set mesh.fsdp=4 --set mesh.tensor=2")

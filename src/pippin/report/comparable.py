@@ -47,7 +47,18 @@ _NOTED: dict[str, Callable[[Report], Any]] = {
 
 def why_not(a: Side, b: Side) -> list[str]:
     """Reasons why the two cannot be compared; none where they can."""
-    return [*_mixed(a), *_mixed(b), *_unequal(a.first, b.first), *_broken(a), *_broken(b)]
+    return [
+        *_mixed(a),
+        *_mixed(b),
+        *_unequal(a.first, b.first),
+        *_broken(a),
+        *_broken(b),
+        *(f"{side.label} has a speed of 0" for side in (a, b) if _stands_still(side)),
+    ]
+
+
+def _stands_still(side: Side) -> bool:
+    return any(report.tokens_per_second_end_to_end == 0 for report in side.reports)
 
 
 def _unequal(a: Report, b: Report) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pippin.report import plots, prediction_figure, projection_figure
+from pippin.report import plots, prediction_figure, price_figure, projection_figure
 from pippin.report.figure import Figure, Words, make_figure
 from pippin.report.schema import Report
 from pippin.report.svg import Canvas
@@ -30,6 +30,7 @@ def make_figures(report: Report) -> list[Figure]:
         _figure(report, "time", _time, plots.draw_time, plots.time_height),
         _figure(report, "throughput", _throughput, plots.draw_throughput, plots.throughput_height),
         _figure(report, "matmul", _matmul, plots.draw_matmul, lambda narrow: plots.matmul_height(report)),
+        *price_figure.figures(report),
         *prediction_figure.figures(report.prediction),
         *projection_figure.figures(report.projection),
     ]

@@ -19,7 +19,7 @@ class SpeedWindow(Section):
     stop_step: Count = Field(description="Step after the last of the window.")
     start_seconds: Seconds = Field(description="When its first step began, from the start of the command.")
     end_seconds: Seconds = Field(description="When its last step ended, from the start of the command.")
-    tokens: Tokens = Field(description="Tokens of its steps.")
+    tokens: Tokens = Field(gt=0, description="Tokens of its steps.")
     seconds: Seconds = Field(gt=0, description="Time of its steps' spans, without what lies between them.")
 
     @property

@@ -1,0 +1,32 @@
+"""`pippin assay --repeat`: what each run is asked, and what the whole prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pippin.cli.repeated import of_one_run
+
+
+@pytest.mark.parametrize("spelled", [["--repeat", "3", "--out", "x"], ["--repeat=3", "--out=x"]])
+def test_a_run_has_every_option_but_those_of_the_whole(spelled: list[str]) -> None:
+    asked = ["--minutes", "1", *spelled, "--json", "--fleet", "trn2:16", "--full"]
+    assert of_one_run(asked) == ["--minutes", "1", "--fleet", "trn2:16", "--full"]
+
+
+def test_a_mistake_in_a_run_is_told_once_and_ends_the_whole(here: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "held").touch()
+    outcome = here("assay", "--repeat", 2, "--out", tmp_path)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == f"pippin: {tmp_path}: the folder holds other files (choose a new or empty folder)\n"
+
+
+def test_the_run_says_what_is_wrong_and_nothing_is_added(
+    here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outcome = here("assay", "--repeat", 2, "--minutes", "-1", "--out", tmp_path / "out")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert not (tmp_path / "out/run-2").exists()
