@@ -24,9 +24,9 @@ def test_a_mistake_in_a_run_is_told_once_and_ends_the_whole(here: Callable[..., 
     assert outcome.err == f"pippin: {tmp_path}: the folder holds other files (choose a new or empty folder)\n"
 
 
-def test_the_run_says_what_is_wrong_and_nothing_is_added(
-    here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    outcome = here("assay", "--repeat", 2, "--minutes", "-1", "--out", tmp_path / "out")
-    assert (outcome.status, outcome.out) == (2, "")
+def test_the_run_says_what_is_wrong_and_nothing_is_added(pippin: Any, tmp_path: Path) -> None:
+    result = pippin("assay", "--repeat", 2, "--minutes", "-1", "--out", tmp_path / "out")
+    assert (result.returncode, result.stdout) == (2, "")
+    told, mistake = result.stderr.splitlines()
+    assert told.startswith("run 1 of 2") and mistake.startswith("pippin: --minutes: -1.0 is not a time")
     assert not (tmp_path / "out/run-2").exists()

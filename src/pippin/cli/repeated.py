@@ -17,7 +17,7 @@ _MISTAKE = 2  # the run has said in its one line what is wrong
 
 
 def run(arguments: Sequence[str], times: int, out: Path | None, *, as_json: bool) -> None:
-    """Makes the runs and prints their speeds, or all reports as a JSON list; `arguments` are those of `assay`."""
+    """Makes the runs of `assay` with these arguments; prints their speeds, or all reports as JSON."""
     folder = out or Path("assays") / datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
 
     def tell(line: str) -> None:
