@@ -39,7 +39,10 @@ def _ratios(found: Comparison) -> Words:
     ]
     note = "B over A: above 1, B is better. Line: 95 % interval. A point without a line has none."
     columns = ("Basis", "B over A", "95 % interval", "A", "B", "Unit")
-    return Words("B over A", found.verdict, note, columns, rows)
+    told = [named(key) for key, ratio in found.ratios.items() if ratio.can_tell]
+    finding = f"{len(told)} of {len(found.ratios)} ratios can be told from 1"
+    finding += f": {', '.join(told)}." if told else "."
+    return Words("B over A", finding, note, columns, rows)
 
 
 def _draw_ratios(canvas: Canvas, found: Comparison) -> None:

@@ -13,7 +13,7 @@ from pippin.report.html import render_template
 from pippin.report.schema import Report
 from pippin.report.sides import Side
 from pippin.report.units import bits, count, moment, significant
-from pippin.report.verdict import interval, named, times
+from pippin.report.verdict import interval, named, sentences, times
 from pippin.report.wording import Tile, chip_line
 from pippin.storage import write_atomic
 
@@ -24,6 +24,7 @@ def render_page(found: Comparison, a: Side, b: Side) -> str:
         "pippin.report",
         "compare.html.j2",
         found=found,
+        sentences=sentences(found.ratios, found.unknown),
         sides=(a, b),
         facts=[chip_line(side.first) for side in (a, b)],
         version=__version__,

@@ -40,8 +40,13 @@ def interval(ratio: Ratio) -> str | None:
 
 def verdict(ratios: Mapping[str, Ratio], unknown: Mapping[str, str]) -> str:
     """One sentence on the speed, and one on each of the other bases that has an interval."""
+    return " ".join(sentences(ratios, unknown))
+
+
+def sentences(ratios: Mapping[str, Ratio], unknown: Mapping[str, str]) -> list[str]:
+    """The verdict sentence by sentence, the one on the speed first."""
     told = {key: ratio for key, ratio in ratios.items() if key == "tokens_per_second" or interval(ratio)}
-    return " ".join(_sentence(key, ratio, unknown) for key, ratio in told.items())
+    return [_sentence(key, ratio, unknown) for key, ratio in told.items()]
 
 
 def _sentence(key: str, ratio: Ratio, unknown: Mapping[str, str]) -> str:
