@@ -75,10 +75,15 @@ def test_wrong_options_are_one_line(
     assert message in outcome.err and outcome.err.count("\n") == 1
 
 
-def test_malformed_files_are_one_line(here: Callable[..., Any], runs: Path, tmp_path: Path) -> None:
+def test_a_malformed_row_is_refused_with_the_reason_and_the_others_are_scored(
+    here: Callable[..., Any], runs: Path
+) -> None:
     runs.write_text(runs.read_text().replace(",2048,", ",two thousand,", 1))
-    bad = here("validate", runs)
-    assert bad.status == 2 and "row 2" in bad.err and "column" in bad.err and bad.err.count("\n") == 1
+    found = here("validate", runs)
+    assert found.status == 0 and "'two thousand' is not a" in found.out
+
+
+def test_malformed_files_are_one_line(here: Callable[..., Any], runs: Path, tmp_path: Path) -> None:
     absent = here("validate", tmp_path / "absent.csv")
     assert absent.status == 2 and absent.err.count("\n") == 1
     other = tmp_path / "other.json"

@@ -39,6 +39,8 @@ ROW = {
     "precision": "bf16",
     "recompute": "none",
     "flash": "",
+    "zero": "",
+    "sp": "",
     "step_s": "5.0",
     "tok_s_chip": "",
     "tflops_chip": "",
@@ -82,6 +84,16 @@ def test_a_whole_row_is_read() -> None:
         ({"precision": "ternary"}, "ternary"),
         ({"gbs": "4"}, "fewer sequences"),
         ({"vocab": "1"}, "not a shape"),
+        ({"gbs": "many"}, "column 'gbs': 'many' is not a whole number"),
+        ({"hidden": "40.5"}, "column 'hidden'"),
+        ({"step_s": "-1"}, "column 'step_s'"),
+        ({"step_s": "nan"}, "column 'step_s'"),
+        ({"id": ""}, "no id"),
+        ({"zero": "4"}, "no ZeRO stage 4"),
+        ({"zero": "full"}, "column 'zero'"),
+        ({"recompute": "sometimes"}, "recompute 'sometimes' not known"),
+        ({"flash": "perhaps"}, "flash 'perhaps' is neither yes nor no"),
+        ({"sp": "half"}, "sp 'half'"),
     ],
 )
 def test_what_cannot_be_scored_says_why(change: dict[str, str], reason: str) -> None:
@@ -92,14 +104,7 @@ def test_what_cannot_be_scored_says_why(change: dict[str, str], reason: str) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (table({"gbs": "many"}), "row 2, column 'gbs'"),
-        (table({}, {"hidden": "40.5"}), "row 3, column 'hidden'"),
-        (table({"step_s": "-1"}), "row 2, column 'step_s'"),
-        (table({"step_s": "nan"}), "row 2, column 'step_s'"),
-        (table({"id": ""}), "column 'id'"),
-        (table({"id": "x"}, {"id": "x"}), "'x' stands twice"),
         (table().replace("gbs", "batch"), "no column 'gbs'"),
-        (table() + "a,b,c\n", "row 3: more or fewer cells"),
         (table() + '"open', "row 3"),
         ("", "no column"),
         (table().splitlines()[0] + "\n", "no rows"),
@@ -109,6 +114,14 @@ def test_a_malformed_table_is_one_line_with_its_place(text: str, message: str) -
     with pytest.raises(PippinError) as caught:
         parse_runs(text, "t.csv")
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_one_bad_row_leaves_the_others() -> None:
+    twins = parse_runs(table({"id": "x"}, {"id": "x", "step_s": "9"}, {"id": "y"}), "t.csv")
+    assert [run.refused for run in twins] == [None, "the id 'x' stands twice", None]
+    assert len({run.id for run in twins}) == 3
+    short = parse_runs(table({"id": "x"}) + "a,b,c\n", "t.csv")
+    assert short[0].refused is None and "more or fewer cells" in (short[1].refused or "")
 
 
 def test_rates_become_seconds_by_the_source_s_own_definition() -> None:

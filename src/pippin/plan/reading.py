@@ -1,7 +1,7 @@
 """Tables of measured runs: a CSV's rows as models, layouts, systems and seconds.
 
-The columns are described in docs/accuracy.md. A row that cannot be scored keeps the reason; a cell that does
-not fit its column is an error that names row and column.
+The columns are described in docs/accuracy.md. A row that cannot be scored keeps the reason, be it a cell that
+does not fit its column, a word that is not known, or an id that stands twice: the other rows count.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pippin.plan.recipes import (
     software_year,
     stack_of,
     wrong_rows,
+    yes_or_no,
 )
 from pippin.plan.runs import Run, model_flops
 from pippin.plan.system import System
@@ -65,7 +66,7 @@ def read_runs(path: Path) -> list[Run]:
     """The rows of a CSV file.
 
     Raises:
-        PippinError: it cannot be read, lacks a column, or a cell does not fit its column.
+        PippinError: it cannot be read, is not CSV, lacks a column or has no rows.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -103,47 +104,52 @@ def parse_runs(text: str, where: str) -> list[Run]:
                 f"no column '{missing[0]}'", where=where, fix="the columns are in docs/accuracy.md"
             )
         for row in reader:
-            rows.append(_run(row, f"{where}, row {len(rows) + 2}"))
+            rows.append(_run(row, len(rows) + 2))
     except csv.Error as error:
         raise PippinError(f"not CSV: {error}", where=f"{where}, row {len(rows) + 2}") from error
     if not rows:
         raise PippinError("no rows", where=where)
+    return _first_of_each_id(rows)
+
+
+def _first_of_each_id(rows: list[Run]) -> list[Run]:
+    """The rows; of several with one id those after the first are refused, under ids of their own."""
     seen: set[str] = set()
-    for run in rows:
+    kept: list[Run] = []
+    for place, run in enumerate(rows, start=2):
         if run.id in seen:
-            raise PippinError(f"the id '{run.id}' stands twice", where=where)
+            run = replace(run, id=f"{run.id} (row {place})", refused=f"the id '{run.id}' stands twice")
         seen.add(run.id)
-    return rows
+        kept.append(run)
+    return kept
 
 
-def _run(row: dict[str, Any], where: str) -> Run:
-    if None in row or None in row.values():
-        raise PippinError("more or fewer cells than columns", where=where, fix="quote cells with commas")
-    cells = {key: (value or "").strip() for key, value in row.items()}
-    numbers = {name: _number(cells, name, where) for name in (*_INTEGERS, *_NUMBERS)}
-    if not cells["id"]:
-        raise PippinError("no id", where=f"{where}, column 'id'")
-    precision = precision_class(cells)
+def _run(row: dict[str, Any], place: int) -> Run:
+    cells = {str(key): (value or "").strip() for key, value in row.items() if key is not None}
     run = Run(
-        id=cells["id"],
+        id=cells["id"] or f"row {place}",
         source=cells["source"],
         model=cells["model"],
         family=model_family(cells["model"]),
         chip_id=cells["chip_id"],
-        precision=precision or cells.get("precision", ""),
+        precision=precision_class(cells) or cells.get("precision", ""),
         tier=cells.get("tier", ""),
         task=cells.get("task", "") or "pretrain",
         cells=cells,
         wrong=wrong_rows().get(cells["id"]),
-        order=(software_year(cells, numbers), 0),
     )
     try:
-        return _scorable(run, cells, numbers)
+        if None in row or None in row.values():
+            raise Refused("more or fewer cells than columns: quote cells with commas")
+        if not cells["id"]:
+            raise Refused("no id")
+        numbers = {name: _number(cells, name) for name in (*_INTEGERS, *_NUMBERS)}
+        return _scorable(replace(run, order=(software_year(cells, numbers), 0)), cells, numbers)
     except Refused as reason:
         return replace(run, refused=str(reason))
 
 
-def _number(cells: dict[str, str], name: str, where: str) -> float | None:
+def _number(cells: dict[str, str], name: str) -> float | None:
     text = cells.get(name, "")
     if not text:
         return None
@@ -155,7 +161,7 @@ def _number(cells: dict[str, str], name: str, where: str) -> float | None:
         fits = False
     if not fits:
         kind = "a whole number" if whole else "a number"
-        raise PippinError(f"'{text}' is not {kind} of zero or more", where=f"{where}, column '{name}'")
+        raise Refused(f"column '{name}': '{text}' is not {kind} of zero or more")
     return value
 
 
@@ -234,6 +240,8 @@ def _layout(cells: dict[str, str], n: dict[str, float | None]) -> dict[str, Any]
 
 def _zero(cells: dict[str, str], n: dict[str, float | None]) -> int:
     if n["zero"] is not None:
+        if n["zero"] > 3:
+            raise Refused(f"no ZeRO stage {n['zero']:g}")
         return int(n["zero"])
     text = cells.get("fsdp", "").lower()
     if text and text not in ("no", "n/a", "none"):
@@ -244,13 +252,11 @@ def _zero(cells: dict[str, str], n: dict[str, float | None]) -> int:
 
 def _habits(cells: dict[str, str], n: dict[str, float | None], system: System) -> dict[str, Any]:
     """What the row's software does unless the row says otherwise."""
-    sequence = cells.get("sp", "").lower()
-    flash = cells.get("flash", "").lower()
     overlaps = system.stack not in ("megatron2", "plain")
     old = system.stack == "megatron2"
     return {
-        "sequence_parallel": sequence == "yes" or (sequence != "no" and not old),
-        "flash": flash == "yes" or (flash != "no" and not old),
+        "sequence_parallel": yes_or_no(cells, "sp", not old),
+        "flash": yes_or_no(cells, "flash", not old),
         "tensor_overlap": overlaps,
         "data_overlap": overlaps,
     }

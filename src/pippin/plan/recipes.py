@@ -189,11 +189,21 @@ def _policy_share(text: str) -> float:
         if re.search(entry["pattern"], text):
             return float(entry["share"])
     kept = re.split(r"remat", text)[0]
-    share = 1.0
-    for word, saved in _data()["kept"].items():
-        if re.search(rf"\b{word}\b", kept):
-            share -= saved
-    return max(share, 0.0)
+    saved = [share for word, share in _data()["kept"].items() if re.search(rf"\b{word}\b", kept)]
+    if not saved and not re.search(r"remat|offload|keep|save", text):
+        raise Refused(f"recompute '{text}' not known")
+    return max(1.0 - float(sum(saved)), 0.0)
+
+
+def yes_or_no(cells: dict[str, str], name: str, usual: bool) -> bool:
+    """A cell that says yes or no; `usual` where it says nothing. Raises `Refused`."""
+    text = cells.get(name, "").lower()
+    if text in ("", "n/a"):
+        return usual
+    known = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text not in known:
+        raise Refused(f"{name} '{text}' is neither yes nor no")
+    return known[text]
 
 
 def _needed(shape: ModelConfig, layout: dict[str, Any], system: System) -> float:
