@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pippin.catalog import load_chips
 from pippin.models.config import ModelConfig
 from pippin.models.presets import preset
 from pippin.plan import search as searching
@@ -16,6 +17,7 @@ from pippin.plan.compare import Wishes
 from pippin.plan.framework import MEGATRON
 from pippin.plan.layout import single
 from pippin.plan.memory import memory
+from pippin.plan.ranked import Rated, rank
 from pippin.plan.search import Ranking, Task, search
 from pippin.plan.shape import Shapes
 from pippin.plan.space import enumerate_space
@@ -130,6 +132,15 @@ def test_nothing_fits_says_how_much_is_missing() -> None:
     assert ranking.smallest_bytes > 80e9
     total = memory(Shapes.of(ModelConfig(**preset("llama3.1-405b"))), ranking.smallest).total
     assert np.ravel(total)[0] == ranking.smallest_bytes
+
+
+def test_no_end_of_an_interval_is_faster_than_the_rated_peak() -> None:
+    wide = replace(shipped_calibration(), spreads={"all": 2.0, "unknown chip": 2.0, "dense/jax/tpu_v5p": 2.0})
+    job = replace(JOBS["apple"], calibration=wide)
+    best = search(job, 64, lean=True).layouts.take([0])
+    found = rank(job, best, Rated.of(load_chips()["tpu_v5p"], "bf16"))[0]
+    assert found.mfu and found.mfu.value < found.mfu.high == pytest.approx(1.0)
+    assert found.step.high > 5 * found.step.value
 
 
 def test_priors_alone_are_enough_to_search() -> None:

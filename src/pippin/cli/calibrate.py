@@ -34,7 +34,7 @@ def run(tables: Sequence[Path], reports: Sequence[Path], out: Path, *, shipped: 
         with FoldDisplay() as display:
             file = make_calibration(rows, display)
     write_atomic(out, file.model_dump_json(indent=1) + "\n")
-    print("\n".join([_summary(file, out), *(_told(each) for each in effects(own, file))]))
+    print("\n".join([*_summary(file, out, fitted=bool(rows)), *(_told(each) for each in effects(own, file))]))
 
 
 def _refuse_twins(rows: Sequence[Run]) -> None:
@@ -58,9 +58,11 @@ def _told(each: Effect) -> str:
     )
 
 
-def _summary(file: CalibrationFile, out: Path) -> str:
-    """How many rows, and the terms that moved furthest from what was thought."""
+def _summary(file: CalibrationFile, out: Path, *, fitted: bool) -> list[str]:
+    """How many rows, and if they were fitted now the terms that moved furthest from what was thought."""
     lines = [f"{file.provenance.rows} rows of {len(file.provenance.sources)} sources; wrote {out}"]
+    if not fitted:
+        return lines
     moved = sorted(
         file.terms.items(), key=lambda item: -abs(item[1].value - item[1].prior) / item[1].prior_sd
     )
@@ -68,4 +70,4 @@ def _summary(file: CalibrationFile, out: Path) -> str:
     for key, term in moved[:_MOST_SHOWN]:
         value, prior = math.exp(term.value), math.exp(term.prior)
         lines.append(f"{key:<36}{value:>10.3g}{prior:>10.3g}{term.sd:>8.0%}{term.rows:>7}")
-    return "\n".join(lines)
+    return lines

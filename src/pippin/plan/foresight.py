@@ -17,7 +17,7 @@ from pippin.plan.framework import PIPPIN
 from pippin.plan.layout import Layouts
 from pippin.plan.memory import memory
 from pippin.plan.own import intervals
-from pippin.plan.ranked import Rated, mfu_basis
+from pippin.plan.ranked import Rated, bounded, mfu_basis
 from pippin.plan.shape import Shapes
 from pippin.plan.steptime import StepTime, step_time
 
@@ -81,11 +81,9 @@ def foresee(
     chip = load_chips().get(machine.catalog_id or "")
     rated = Rated.of(chip, machine.precision) if chip else Rated(None, f"no rated peak for {machine.name}")
     floor = flops / machine.chips / (rated.flops_per_second or system.matrix_flops)
-    step = _bounded(
-        float(np.ravel(steps.step_seconds)[0]),
-        intervals(calibration, steps.step_seconds, shapes, layout, system, config.moe is not None),
-        floor,
-    )
+    ends = intervals(calibration, steps.step_seconds, shapes, layout, system, config.moe is not None)
+    value, low, high = (float(np.ravel(x)[0]) for x in (steps.step_seconds, *ends))
+    step = bounded(value, low, high, floor)
     peak = rated.flops_per_second
     return Foresight(
         step=step,
@@ -99,12 +97,6 @@ def foresee(
         calibration=calibration.said_of(system),
         interval=_interval_basis(grounded),
     )
-
-
-def _bounded(value: float, ends: tuple[Any, Any], floor: float) -> Estimate:
-    """The interval, with no end faster than the peak: a step takes its arithmetic's time at least."""
-    low, high = (float(np.ravel(end)[0]) for end in ends)
-    return Estimate(value, min(value, max(low, floor)), high)
 
 
 def _memory(config: ModelConfig, columns: dict[str, object]) -> float:

@@ -133,12 +133,26 @@ def rank(task: Task, layouts: Layouts, rated: Rated) -> list[RankedLayout]:
     )
     flops = training_flops_per_token(task.config, task.sequence_length)
     found: list[RankedLayout] = []
+    floors = _floors(task, layouts, flops, rated)
     for i in range(len(layouts)):
-        step = Estimate(
-            *(float(np.broadcast_to(x, len(layouts))[i]) for x in (steps.step_seconds, low, high))
+        value, least, most, floor = (
+            float(np.broadcast_to(x, len(layouts))[i]) for x in (steps.step_seconds, low, high, floors)
         )
+        step = bounded(value, least, most, floor)
         found.append(_one(task, layouts, i, step, _at(steps, i), _at(held, i), flops, rated, found))
     return found
+
+
+def bounded(value: float, low: float, high: float, floor: float) -> Estimate:
+    """The interval, with no end faster than the peak: a step takes its arithmetic's time at least."""
+    return Estimate(value, min(value, max(low, floor)), high)
+
+
+def _floors(task: Task, layouts: Layouts, flops: float, rated: Rated) -> Any:
+    """Seconds of each layout's model FLOPs at the rated peak of its chips; 0 where none is rated."""
+    if not rated.flops_per_second:
+        return 0.0
+    return flops * layouts.tokens_per_step / (layouts.chips * rated.flops_per_second)
 
 
 def _one(
