@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,6 +229,7 @@ def known_values() -> dict[str, Any]:
             "tokens_per_second_definition": "tokens of the steps after the first over those steps' time",
             "tokens_per_second_end_to_end_definition": "all tokens over all wall time",
         },
+        **json.loads(Path(__file__).with_name("full_sections.json").read_text()),
         "matmul": _matmul(),
         "memory_bandwidth": {
             "bytes_per_second": 31.4e9,
@@ -349,7 +352,7 @@ def unknown_values() -> dict[str, Any]:
     )
     values["price"] = {name: None for name in values["price"] if name != "scope"} | {"scope": "nothing"}
     values["speed"]["window_joules"] = None
-    values["full"] = False
+    values |= {"full": False, "microbenchmarks": None, "waterfall": None}
     values["energy"] = dict.fromkeys(values["energy"])
     values |= {"prediction": None, "projection": None}
     values["unknown"] = {path: REASONS.get(path, f"no way to know {path}") for path in null_paths(values)}

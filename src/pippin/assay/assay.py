@@ -12,6 +12,7 @@ from pippin.assay import projection
 from pippin.assay.build import build_report
 from pippin.assay.findings import Findings, Metered, Request, SampleText
 from pippin.assay.foresight import at_hand, calibration_of, memory_of_a_step, predict
+from pippin.assay.in_full import InFull, measure_in_full
 from pippin.assay.microbenchmarks import (
     Bandwidth,
     MatmulRate,
@@ -38,7 +39,7 @@ from pippin.train.metrics import read_metrics
 from pippin.train.observer import Observer
 from pippin.train.run import JOB, LEDGER, METRICS, RunFolder
 from pippin.train.sample import Sampler, Sampling
-from pippin.train.setup import Machine, find_machine, open_data
+from pippin.train.setup import Machine, find_machine, open_data, training_batches
 from pippin.train.signals import Interrupted, StopRequest
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -100,12 +101,12 @@ def assay(
             dataset = open_data(draft, observer)
         _leave_if_asked(stop)
         observer.phase("compiling, and timing a few steps")
-        with ledger.span("compile", "compile and probe"):
-            probed = probe(draft, machine, dataset, seconds=_PROBE_SECONDS, warn=observer.warn)
+        probed = probe(draft, machine, dataset, ledger, seconds=_PROBE_SECONDS, warn=observer.warn)
         job = _plan(request, preset, probed, dataset)
         _leave_if_asked(stop)
         with ledger.span("evaluation", "microbenchmarks"):
             rates, bandwidth = _microbenchmarks(draft, machine, observer)
+            in_full = _in_full(job, probed, dataset, observer) if request.full else None
         _leave_if_asked(stop)
         run.begin(job)
         with ledger.span("evaluation", "prediction"):
@@ -153,6 +154,7 @@ def assay(
             projected=projected,
             step_memory=memory_of_a_step(machine, probed.program, peaks),
             prices=prices,
+            in_full=in_full,
         )
     )
     write_report(report, out)
@@ -184,6 +186,11 @@ def _microbenchmarks(draft: Job, machine: Machine, observer: Observer) -> tuple[
     rates = measure_matmul(_DTYPES, large_squares(machine.chip.memory_bytes), progress=tell)
     rates += measure_matmul([machine.choices.compute_dtype], own, progress=tell)
     return rates, measure_memory_bandwidth(memory_bytes=machine.chip.memory_bytes)
+
+
+def _in_full(job: Job, probed: Probe, dataset: Dataset, observer: Observer) -> InFull:
+    """The step taken apart and every operation alone, on the first batch of the run."""
+    return measure_in_full(probed.program, training_batches(job, dataset).at(0), observer)
 
 
 def _plan(request: Request, preset: str, probed: Probe, dataset: Dataset) -> Job:

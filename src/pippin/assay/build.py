@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from pippin.assay.findings import Findings, Unknown
 from pippin.assay.foresight import prediction_section
+from pippin.assay.full_sections import microbenchmarks_section, waterfall_section
 from pippin.assay.microbenchmarks import best_rate
 from pippin.assay.projection import projection_section
 from pippin.assay.rates import bandwidth_section, basis_section, matmul_section, why_no_rated_peak
@@ -65,6 +66,8 @@ def build_report(found: Findings) -> Report:
             "mfu": _mfu(found, rate, delivered, unknown),
             "measured_peak_share": share,
             "basis": basis_section(found, measured, unknown),
+            "microbenchmarks": microbenchmarks_section(found, unknown),
+            "waterfall": waterfall_section(found, unknown),
             "matmul": matmul_section(found.rates, unknown),
             "memory_bandwidth": bandwidth_section(found.bandwidth, unknown),
             **curves(found.metrics),

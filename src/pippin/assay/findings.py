@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pippin.assay.in_full import InFull
 from pippin.assay.microbenchmarks import Bandwidth, MatmulRate
 from pippin.assay.references import References
 from pippin.data.dataset import Dataset
@@ -100,6 +101,7 @@ class Findings:
     step_memory: tuple[int | None, str]
     prices: list[dict[str, Any]] | None
     projected: tuple[Projection, float] | None = None
+    in_full: InFull | None = None
 
 
 class Unknown(dict[str, str]):

@@ -18,6 +18,7 @@ from pippin.data.dataset import Dataset
 from pippin.errors import PippinError
 from pippin.job import Job, make_job
 from pippin.models.presets import preset
+from pippin.train.ledger import Ledger
 from pippin.train.schedule import learning_rate
 from pippin.train.setup import Machine, training_batches
 from pippin.train.step import Program
@@ -115,7 +116,13 @@ def draft_job(
 
 
 def probe(
-    job: Job, machine: Machine, dataset: Dataset, *, seconds: float, warn: Callable[[str], None]
+    job: Job,
+    machine: Machine,
+    dataset: Dataset,
+    ledger: Ledger,
+    *,
+    seconds: float,
+    warn: Callable[[str], None],
 ) -> Probe:
     """Compiles the job and times a few steps of it.
 
@@ -123,6 +130,7 @@ def probe(
         job: a draft; its number of steps does not matter.
         machine: where it runs.
         dataset: what it reads.
+        ledger: gets a span for compiling, and one for the steps.
         seconds: how long to go on timing, at least three steps.
         warn: told when the batch had to be halved.
 
@@ -133,7 +141,7 @@ def probe(
     while True:
         train = job.train.model_copy(update={"batch_size": batch_size})
         try:
-            return _timed(job.model_copy(update={"train": train}), machine, dataset, seconds)
+            return _timed(job.model_copy(update={"train": train}), machine, dataset, ledger, seconds)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -147,9 +155,15 @@ def probe(
         warn(f"out of memory: trying {batch_size} sequences a step")
 
 
-def _timed(job: Job, machine: Machine, dataset: Dataset, seconds: float) -> Probe:
-    program = Program(job, machine.choices)
-    train = job.train
+def _timed(job: Job, machine: Machine, dataset: Dataset, ledger: Ledger, seconds: float) -> Probe:
+    with ledger.span("compile"):
+        program = Program(job, machine.choices)
+    with ledger.span("evaluation", "probe"):
+        return _probed(program, dataset, seconds)
+
+
+def _probed(program: Program, dataset: Dataset, seconds: float) -> Probe:
+    job, train = program.job, program.job.train
     batches = training_batches(job, dataset)
     state = program.initial_state()
     times: list[float] = []

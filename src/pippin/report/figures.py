@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from pippin.report import plots, prediction_figure, price_figure, projection_figure
 from pippin.report.figure import Figure, Words, make_figure
+from pippin.report.roofline_figure import roofline_figure
 from pippin.report.schema import Report
 from pippin.report.svg import Canvas
 from pippin.report.units import bits, count, duration, percent, si, significant
+from pippin.report.waterfall_figure import waterfall_figure
 
 _TABLE_ROWS = 40  # of a curve; all points are in report.json
 
@@ -27,6 +29,8 @@ def make_figures(report: Report) -> list[Figure]:
         _figure(
             report, "held-out", _held_out, plots.draw_held_out, lambda narrow: held_out_height(report, narrow)
         ),
+        *waterfall_figure(report),
+        *roofline_figure(report),
         _figure(report, "time", _time, plots.draw_time, plots.time_height),
         _figure(report, "throughput", _throughput, plots.draw_throughput, plots.throughput_height),
         _figure(report, "matmul", _matmul, plots.draw_matmul, lambda narrow: plots.matmul_height(report)),

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from pippin.errors import PippinError, explained, nearest
+from pippin.report.microbenchmarks import Microbenchmarks
 from pippin.report.prediction import Prediction
 from pippin.report.projection import Projection
 from pippin.report.quantities import (
@@ -46,6 +47,7 @@ from pippin.report.sections import (
     Workload,
 )
 from pippin.report.speed import Speed
+from pippin.report.waterfall import Waterfall
 from pippin.storage import write_atomic
 
 SCHEMA_VERSION = "2.0"
@@ -97,6 +99,12 @@ class Report(Section):
         ge=0, description="Model FLOP/s over the highest matrix-product rate measured in the compute dtype."
     )
     basis: Basis = Field(description="What the efficiency numbers rest on.")
+    microbenchmarks: Microbenchmarks | None = Field(
+        description="What the device does with the job's parts one by one."
+    )
+    waterfall: Waterfall | None = Field(
+        description="Where the training's time went, from the peak down to the delivered tokens."
+    )
     matmul: tuple[MatrixProduct, ...] = Field(description="Rates of single matrix products.")
     memory_bandwidth: MemoryBandwidth = Field(description="Rate of streaming through memory.")
 

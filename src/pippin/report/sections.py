@@ -74,10 +74,10 @@ class SecondsByCategory(Section):
     """Wall time by what it was spent on; every second is in exactly one category of the ledger."""
 
     step: Seconds = Field(description="Training steps.")
-    compile: Seconds = Field(description="Compiling, and the steps that time the probe.")
+    compile: Seconds = Field(description="Compiling the step and the evaluation.")
     data: Seconds = Field(description="Building or opening the corpus, and making batches.")
     evaluation: Seconds = Field(
-        description="Scoring the validation text; microbenchmarks, references and the sample."
+        description="Scoring the validation text; the probe, microbenchmarks, references and the sample."
     )
     checkpoint: Seconds = Field(description="Saving checkpoints.")
     restart: Seconds = Field(

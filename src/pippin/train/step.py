@@ -103,6 +103,11 @@ class Program:
             self._step = self.lower().compile()
         self._score = self.trace_score().lower().compile()
 
+    @property
+    def spread(self) -> Spread:
+        """Loss and gradients on this mesh, as the step computes them."""
+        return self._spread
+
     @cached_property
     def state_shapes(self) -> State:
         parameters = map_specs(

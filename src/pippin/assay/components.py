@@ -1,0 +1,212 @@
+"""The parts of a job's step as programs of their own: the functions that the step calls, at its shapes.
+
+Each runs forward and backward and is compiled alone, on the first local device. Shapes as in
+`assay.job_products`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pippin.assay.interleaved import Compile, Runs, compile_ahead
+from pippin.assay.job_products import JobProduct, attention_flops, job_products
+from pippin.models import decoder
+from pippin.models.attention import Attention
+from pippin.models.config import ModelConfig
+from pippin.models.contraction import contract
+from pippin.models.functions import look_up
+from pippin.models.loss import mean_loss
+
+
+@dataclass(frozen=True)
+class Workpiece:
+    """What one device does in one micro-batch; `compiled` makes a program of a function and its arguments."""
+
+    config: ModelConfig
+    batch_size: int
+    sequence_length: int
+    compute_dtype: Any
+    attention: Attention
+    z_loss: float = 0.0
+    compiled: Compile = compile_ahead
+
+    @property
+    def tokens(self) -> int:
+        return self.batch_size * self.sequence_length
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of the step.
+
+    Args:
+        name: what it is.
+        calls: how often a micro-batch does this.
+        flops: of one call. Of products and attention as the report defines them, causal and without what is
+            computed again; of elementwise work an operation for each element and operator written.
+        bytes: arrays in and out of one call, each read or written once.
+    """
+
+    name: str
+    calls: int
+    flops: int
+    bytes: int
+
+
+# A component and its compiled program.
+Ready = tuple[Component, Runs]
+
+
+def components(piece: Workpiece) -> list[Ready]:
+    """The products, attention, and everything that is bound by memory."""
+    c, layers = piece.config, piece.config.num_layers
+    stream = (piece.batch_size, piece.sequence_length, c.d_model)
+    elements = piece.tokens * c.d_model
+    found = [_product(piece, product) for product in job_products(c, *stream[:2])]
+    found += _attention(piece)
+    # Forward: square, mean, scale twice. Backward computes them again and has about ten more.
+    norm = ([_array(piece, stream), _wide((c.d_model,))], [_array(piece, stream)])
+    found.append(_component("norm", 2 * layers + 1, 14 * elements, piece, _norm(c), *norm))
+    if c.moe is None:
+        inner = piece.tokens * c.ffn_dim
+        wide = (piece.batch_size, piece.sequence_length, c.ffn_dim)
+        half = ([_wide(wide), _wide(wide), _array(piece, (c.ffn_dim, c.d_model))], [_array(piece, stream)])
+        flops = 6 * inner * c.d_model + 20 * inner
+        found.append(_component("gate and down", layers, flops, piece, decoder.gated, *half))
+    found += [
+        _component("rotary embedding", count, 12 * piece.tokens * heads * c.head_dim, piece, _turn(piece),
+                   [_array(piece, (*stream[:2], heads, c.head_dim))],
+                   [_array(piece, (*stream[:2], heads, c.head_dim))])
+        for heads, count in ((c.num_heads, layers), (c.num_kv_heads, layers - c.kv_reuse_layers))
+    ]  # fmt: skip
+    pair = [_array(piece, stream), _array(piece, stream)]
+    found.append(_forward_only("residual sum", 4 * layers, elements, piece, jnp.add, pair))
+    return [*found, _embedding(piece), _vocabulary(piece)]
+
+
+def _norm(config: ModelConfig) -> Callable[..., Array]:
+    return lambda x, scale: decoder.rms_norm(x, scale, config.norm_epsilon)
+
+
+def _turn(piece: Workpiece) -> Callable[..., Array]:
+    c = piece.config
+
+    def turn(x_BSHD: Array) -> Array:
+        places = jnp.arange(piece.sequence_length, dtype=jnp.int32)
+        return decoder.rotate(x_BSHD, decoder.rotary_angles(places, c.head_dim, c.rope_theta, c.rope_scaling))
+
+    return turn
+
+
+def _product(piece: Workpiece, product: JobProduct) -> Ready:
+    """With the conversions around it: parameters are float32, activations of the compute type."""
+    dtype = piece.compute_dtype
+    out = jnp.float32 if product.keeps_float32 else dtype
+
+    def multiply(x: Array, weights: Array) -> Array:
+        return contract(product.equation, x, weights.astype(dtype)).astype(out)
+
+    return _component(
+        f"product {product.name}",
+        product.calls,
+        3 * product.flops,
+        piece,
+        multiply,
+        [_array(piece, product.activations), _wide(product.weights)],
+        [_random(product.result, out)],
+    )
+
+
+def _attention(piece: Workpiece) -> list[Ready]:
+    """Forward alone, and with gradients. The forward pass is part of the other: it counts no call."""
+    c, front = piece.config, (piece.batch_size, piece.sequence_length)
+    segments = jnp.zeros(front, jnp.int32)
+    q = _array(piece, (*front, c.num_heads, c.head_dim))
+    k, v = (_array(piece, (*front, c.num_kv_heads, c.head_dim)) for _ in range(2))
+
+    def attend(q: Array, k: Array, v: Array) -> Array:
+        return piece.attention(q, k, v, segments)
+
+    flops = attention_flops(c, piece.sequence_length) * piece.batch_size
+    return [
+        _forward_only("attention forward", 0, flops, piece, attend, [q, k, v]),
+        _component("attention", c.num_layers, 3 * flops, piece, attend, [q, k, v], [q]),
+    ]
+
+
+def _embedding(piece: Workpiece) -> Ready:
+    c, front = piece.config, (piece.batch_size, piece.sequence_length)
+    tokens = jax.device_put(np.random.default_rng(3).integers(0, c.vocab_size, front, np.int32))
+
+    def embed(table: Array) -> Array:
+        return look_up(table, tokens).astype(piece.compute_dtype)
+
+    gradient = [_array(piece, (*front, c.d_model))]
+    table = _wide((c.vocab_size, c.d_model))
+    return _component("embedding", 1, piece.tokens * c.d_model, piece, embed, [table], gradient)
+
+
+def _vocabulary(piece: Workpiece) -> Ready:
+    """The loss over the vocabulary with its gradients; it counts no call, the step is timed without it."""
+    c, front = piece.config, (piece.batch_size, piece.sequence_length)
+    targets = jax.device_put(np.random.default_rng(4).integers(0, c.vocab_size, front, np.int32))
+    hidden, head = _array(piece, (*front, c.d_model)), _wide((c.vocab_size, c.d_model))
+
+    def loss(hidden: Array, head: Array) -> Array:
+        return mean_loss(hidden, head, targets, piece.z_loss, None)[0]
+
+    flops = 6 * piece.tokens * c.d_model * c.vocab_size
+    return _component("vocabulary loss", 0, flops, piece, loss, [hidden, head], [_wide(())])
+
+
+def _component(
+    name: str,
+    calls: int,
+    flops: int,
+    piece: Workpiece,
+    function: Callable[..., Array],
+    inputs: list[Array],
+    gradients: list[Array],
+) -> Ready:
+    """Forward and backward in one program: the result and the gradients by all inputs come out."""
+
+    def both(inputs: list[Array], gradient: Array) -> Any:
+        out, pull_back = jax.vjp(function, *inputs)
+        return out, pull_back(gradient)
+
+    return _compiled(name, calls, flops, piece, both, inputs, gradients[0])
+
+
+def _forward_only(
+    name: str, calls: int, flops: int, piece: Workpiece, function: Callable[..., Array], inputs: list[Array]
+) -> Ready:
+    return _compiled(name, calls, flops, piece, lambda inputs: function(*inputs), inputs)
+
+
+def _compiled(
+    name: str, calls: int, flops: int, piece: Workpiece, function: Callable[..., Any], *arguments: Any
+) -> Ready:
+    results = jax.eval_shape(function, *arguments)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((arguments, results)))
+    return Component(name, calls, flops, size), piece.compiled(function, *arguments)
+
+
+def _array(piece: Workpiece, shape: tuple[int, ...]) -> Array:
+    return _random(shape, piece.compute_dtype)
+
+
+def _wide(shape: tuple[int, ...]) -> Array:
+    return _random(shape, jnp.float32)
+
+
+def _random(shape: tuple[int, ...], dtype: Any) -> Array:
+    values = np.random.default_rng(5).standard_normal(shape, np.float32)
+    placed: Array = jax.device_put(np.asarray(values).astype(jnp.dtype(dtype)), jax.local_devices()[0])
+    return placed

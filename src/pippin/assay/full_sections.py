@@ -1,0 +1,153 @@
+"""The report's sections of what `--full` measures of the device and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pippin.assay.bars import BARS, FROM_MEASURED, Bar
+from pippin.assay.findings import Findings, Unknown
+from pippin.assay.in_full import InFull
+from pippin.assay.losses import Rates, waterfall
+from pippin.assay.microbenchmarks import best_rate
+from pippin.assay.rates import why_no_rated_peak
+from pippin.assay.run_time import run_time
+from pippin.assay.taken_apart import STEP
+from pippin.assay.timing import median_interval, why_no_interval
+from pippin.models.parameters import flat_specs
+
+_METHOD = (
+    "the step, the step with less in it and its parts alone take turns, round after round, each run before "
+    "it is timed; medians over the rounds with their 95 % intervals by order statistics; products, "
+    "copies and collectives one after the other, in repeats of at least 20 ms"
+)
+_NO_RATE = "no matrix product ran in the compute dtype"
+_ONCE = "measured once, so there is no interval"
+
+
+def microbenchmarks_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
+    """Rates of the job's parts; None without `--full`."""
+    full = found.in_full
+    if full is None:
+        unknown.only_full("microbenchmarks", None)
+        return None
+    launch = full.launch
+    section = {
+        "products": [_product_row(row) for row in full.products],
+        "operations": _operations(found, full),
+        "copies": [
+            {"bytes": size, **vars(timed), "bytes_per_second": size / timed.seconds}
+            for size, timed in full.copies.items()
+        ],
+        "collectives": [_collective_row(row) for row in full.collectives],
+        "launch_seconds": launch.seconds,
+        "launch_low": launch.low,
+        "launch_high": launch.high,
+        "launch_repeats": launch.repeats,
+        "method": _METHOD,
+    }
+    reasons = {
+        "products": [row.rate.reason for row in full.products],
+        "collectives": [row.reason for row in full.collectives],
+    }
+    _note_nulls(section, reasons, unknown)
+    return section
+
+
+def _product_row(row: Any) -> dict[str, Any]:
+    rate = row.rate
+    names = ("dtype", "m", "k", "n", "flops_per_second", "low", "high", "repeats")
+    return {
+        "name": row.product.name,
+        "direction": row.direction,
+        "calls": row.product.calls,
+        **{name: getattr(rate, name) for name in names},
+    }
+
+
+def _collective_row(row: Any) -> dict[str, Any]:
+    names = ("kind", "devices", "seconds", "low", "high", "bytes_per_second", "repeats")
+    return {"bytes": row.bytes_each, **{name: getattr(row, name) for name in names}}
+
+
+def _operations(found: Findings, full: InFull) -> list[dict[str, Any]]:
+    rows = [
+        _operation(part.name, part.calls, part.flops, part.bytes, full.parts.rounds[part.name])
+        for part in full.parts.components
+    ]
+    size = sum(spec.size for spec in flat_specs(found.job.shape).values()) // found.machine.chip.num_devices
+    # Parameter, gradient and two moments in, all but the gradient out, float32; AdamW: 14 operations.
+    seconds = full.parts.optimizer
+    return [*rows, _operation("optimiser update", 1, 14 * size, 28 * size, seconds)]
+
+
+def _operation(name: str, calls: int, flops: int, size: int, seconds: Sequence[float]) -> dict[str, Any]:
+    median, low, high = median_interval(seconds)
+    median = max(median, 1e-9)  # a difference of two noisy times
+    return {
+        "name": name,
+        "calls": calls,
+        "flops": flops,
+        "bytes": size,
+        "seconds": median,
+        "low": None if low is None else max(low, 0.0),
+        "high": None if high is None else max(high, 0.0),
+        "flops_per_second": flops / median,
+        "bytes_per_second": size / median,
+        "repeats": len(seconds),
+    }
+
+
+def _note_nulls(section: dict[str, Any], reasons: dict[str, list[str | None]], unknown: Unknown) -> None:
+    """Every null of the rows with the row's own reason, or that repeats were too few."""
+    for table in ("products", "operations", "copies", "collectives"):
+        for index, row in enumerate(section[table]):
+            own = reasons.get(table, [None] * (index + 1))[index]
+            for name, value in row.items():
+                why = own or why_no_interval(row["repeats"]) or "one device sends nothing"
+                unknown.known(f"microbenchmarks.{table}.{index}.{name}", value, why)
+    for name in ("launch_low", "launch_high"):
+        why = why_no_interval(section["launch_repeats"]) or ""
+        unknown.known(f"microbenchmarks.{name}", section[name], why)
+
+
+def waterfall_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
+    """From the peak to the delivered tokens; None without `--full`, or without a rate to begin at."""
+    full, best = found.in_full, best_rate(found.rates, found.machine.choices.compute_dtype)
+    if full is None:
+        unknown.only_full("waterfall", None)
+        return None
+    if best is None or best.flops_per_second is None:
+        unknown.known("waterfall", None, _NO_RATE)
+        return None
+    rated = found.machine.peak_flops_per_second
+    measured = best.flops_per_second * found.machine.num_chips
+    rates = Rates(measured, rated, why_no_rated_peak(found))
+    run = run_time(found.spans)
+    bars = waterfall(full.parts, found.job, rates, run)
+    seconds = {bar.key: bar.seconds for bar in bars}
+    return {
+        "begins_at": "rated peak" if rated else "measured rate",
+        "rate_flops_per_second": rated or measured,
+        "measured_flops_per_second": measured,
+        "whole_seconds": run.whole,
+        "own_seconds": run.own,
+        "tokens": run.tokens,
+        "tokens_per_second_at_peak": run.tokens / (seconds["arithmetic"] or 1.0),
+        "tokens_per_second": run.tokens / run.whole,
+        "step_seconds": float(np.median(full.parts.rounds[STEP])),
+        "rounds": len(full.parts.rounds[STEP]),
+        "sum_seconds": sum(bar.seconds or 0.0 for bar in bars),
+        "unexplained_share": (seconds["unexplained"] or 0.0) / run.whole,
+        "bars": [_bar_row(index, bar, rated is None, unknown) for index, bar in enumerate(bars)],
+    }
+
+
+def _bar_row(index: int, bar: Bar, from_measured: bool, unknown: Unknown) -> dict[str, Any]:
+    title, method = FROM_MEASURED if from_measured and bar.key == "arithmetic" else BARS[bar.key]
+    row = {"key": bar.key, "title": title, "method": method}
+    for name in ("seconds", "low", "high"):
+        row[name] = unknown.known(f"waterfall.bars.{index}.{name}", getattr(bar, name), bar.reason or _ONCE)
+    return row

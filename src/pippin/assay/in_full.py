@@ -1,0 +1,90 @@
+"""What `--full` measures of the device and of the step, before the training, with a time for each part."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pippin.assay.collectives import Collective, measure_collectives
+from pippin.assay.job_products import JobProduct, Shape, job_products
+from pippin.assay.microbenchmarks import MatmulRate, measure_matmul
+from pippin.assay.taken_apart import TakenApart, time_apart, workpiece
+from pippin.assay.timing import Clock
+from pippin.assay.transfers import Timed, measure_copies, measure_launch
+from pippin.data.batches import Batch
+from pippin.train.observer import Observer
+from pippin.train.step import Program
+
+DTYPES = ("float32", "bfloat16", "float8_e4m3fn")
+_SECONDS_A_PRODUCT = 0.1
+_SECONDS_OF_ROUNDS = 20.0
+
+
+@dataclass(frozen=True)
+class ProductRate:
+    """A product of the job, one pass of it, in one number format."""
+
+    product: JobProduct
+    direction: str
+    rate: MatmulRate
+
+
+@dataclass(frozen=True)
+class InFull:
+    """All of it; copies by bytes."""
+
+    products: list[ProductRate]
+    parts: TakenApart
+    copies: dict[int, Timed]
+    collectives: list[Collective]
+    launch: Timed
+
+
+def measure_in_full(
+    program: Program,
+    batch: Batch,
+    observer: Observer,
+    *,
+    seconds: float = _SECONDS_OF_ROUNDS,
+    clock: Clock = time.perf_counter,
+) -> InFull:
+    """Measures the parts of a step, then products, copies, collectives and launching.
+
+    Args:
+        program: the job's compiled step.
+        batch: what the step reads.
+        observer: told of progress.
+        seconds: for the rounds in which the step and its parts take turns.
+        clock: monotonic seconds.
+    """
+    observer.phase("taking the step apart")
+    parts = time_apart(program, batch, seconds=seconds, clock=clock)
+    observer.phase("measuring the job's matrix products, copies and collectives")
+    return InFull(
+        products=_products(program, observer),
+        parts=parts,
+        copies=measure_copies(clock=clock),
+        collectives=measure_collectives(clock=clock),
+        launch=measure_launch(clock=clock),
+    )
+
+
+def _products(program: Program, observer: Observer) -> list[ProductRate]:
+    """Every pass of every product in every format; equal shapes are measured once."""
+    piece = workpiece(program)
+    every = job_products(piece.config, piece.batch_size, piece.sequence_length)
+    shapes = list(dict.fromkeys(shape for product in every for shape in product.passes.values()))
+
+    def tell(done: int, total: int, _: str) -> None:
+        observer.progress(done, total)
+
+    rates = measure_matmul(DTYPES, shapes, seconds_each=_SECONDS_A_PRODUCT, progress=tell)
+    found: dict[tuple[str, Shape], MatmulRate] = {
+        (rate.dtype, (rate.m, rate.k, rate.n)): rate for rate in rates
+    }
+    return [
+        ProductRate(product, direction, found[dtype, shape])
+        for dtype in DTYPES
+        for product in every
+        for direction, shape in product.passes.items()
+    ]

@@ -1,0 +1,72 @@
+"""Times several programs in turn, round after round, so that what slows the machine slows all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+
+from pippin.assay.timing import MIN_REPEATS, PATIENCE, Clock
+
+Runs = Callable[[int], None]  # makes so many calls, and returns when the last one's result is there
+# From a function and its arguments to a program of it that can be timed.
+Compile = Callable[..., Runs]
+Rounds = dict[str, list[float]]
+Key = TypeVar("Key")
+
+# A program's turn lasts at least this long: the clock and the launch of a call weigh little in it.
+_TURN_SECONDS = 0.004
+_MAX_CALLS = 4096
+
+
+def interleave(
+    programs: Mapping[Key, Runs], seconds: float, *, clock: Clock = time.perf_counter
+) -> dict[Key, list[float]]:
+    """Times every program once a round.
+
+    Args:
+        programs: by name; each is run once before anything is timed.
+        seconds: time for all rounds together; up to `PATIENCE` times as much for `MIN_REPEATS` rounds.
+        clock: monotonic seconds.
+
+    Returns:
+        Seconds of one call, for each program a value a round: values of the same round belong together.
+    """
+    calls = {name: _calls(run, clock) for name, run in programs.items()}
+    timed: dict[Key, list[float]] = {name: [] for name in programs}
+    began = clock()
+    rounds = 0
+    while rounds == 0 or clock() - began < (seconds if rounds >= MIN_REPEATS else PATIENCE * seconds):
+        for name, run in programs.items():
+            timed[name].append(_elapsed(run, calls[name], clock) / calls[name])
+        rounds += 1
+    return timed
+
+
+def compile_ahead(function: Callable[..., Any], *arguments: Any) -> Runs:
+    """The function compiled for these arguments, and run once."""
+    compiled = jax.jit(function).lower(*arguments).compile()
+    jax.block_until_ready(compiled(*arguments))
+
+    def run(calls: int) -> None:
+        for _ in range(calls):
+            out = compiled(*arguments)
+        jax.block_until_ready(out)
+
+    return run
+
+
+def _calls(run: Runs, clock: Clock) -> int:
+    run(1)
+    calls = 1
+    while _elapsed(run, calls, clock) < _TURN_SECONDS and calls < _MAX_CALLS:
+        calls *= 2
+    return calls
+
+
+def _elapsed(run: Runs, calls: int, clock: Clock) -> float:
+    start = clock()
+    run(calls)
+    return clock() - start

@@ -1,0 +1,65 @@
+"""What the host takes to hand something to the device: arrays by size, and the launch of a program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pippin.assay.interleaved import Runs
+from pippin.assay.timing import Clock, median_interval, seconds_per_call
+
+COPY_SIZES = (4096, 2**20, 2**26)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A median of seconds with the ends of its 95 % interval, None with fewer than six repeats."""
+
+    seconds: float
+    low: float | None
+    high: float | None
+    repeats: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Timed:
+        return cls(*median_interval(values), len(values))
+
+
+def measure_copies(
+    sizes: Sequence[int] = COPY_SIZES, *, seconds_each: float = 0.2, clock: Clock = time.perf_counter
+) -> dict[int, Timed]:
+    """Copies of host arrays to the first local device, by bytes. On a CPU both are the same memory."""
+    device = jax.local_devices()[0]
+    found = {}
+    for size in sizes:
+        host = np.random.default_rng(0).integers(0, 255, size, np.uint8)
+
+        def run(calls: int, host: np.ndarray = host) -> None:
+            for _ in range(calls):
+                # A CPU may take the host's array as it is: copied first, it is what a batch costs there.
+                jax.block_until_ready(jax.device_put(host, device, may_alias=False))
+
+        found[size] = Timed.of(seconds_per_call(run, seconds_each, clock=clock))
+    return found
+
+
+def launch() -> Runs:
+    """A program of one addition, from its call to its result: nothing but launching."""
+    one = jax.device_put(np.float32(1), jax.local_devices()[0])
+    compiled = jax.jit(lambda x: x + jnp.float32(1)).lower(one).compile()
+
+    def run(calls: int) -> None:
+        for _ in range(calls):
+            jax.block_until_ready(compiled(one))
+
+    return run
+
+
+def measure_launch(*, seconds: float = 0.2, clock: Clock = time.perf_counter) -> Timed:
+    """The latency of that."""
+    return Timed.of(seconds_per_call(launch(), seconds, clock=clock))
