@@ -66,6 +66,7 @@ def test_significant(value: float, text: str) -> None:
         (units.describe(True, None), "yes"),
         (units.describe(1234567, "tokens"), "1,234,567"),
         (units.describe((), None), "none"),
+        (units.describe([206.12345, 7.5], None), "206, 7.50"),
         (units.describe(139.31, "s"), "139.3 s"),
     ],
 )

@@ -124,5 +124,5 @@ def describe(value: Any, unit: str | None) -> str:
     if isinstance(value, float):
         return significant(value)
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(describe(item, unit) for item in value) or "none"
     return str(value)
