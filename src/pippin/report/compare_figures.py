@@ -55,7 +55,6 @@ def _draw_ratios(canvas: Canvas, found: Comparison) -> None:
         return middle + half * math.log(value) / reach
 
     bottom = _HEAD + _ROW * len(found.ratios)
-    bar(canvas, middle - 0.75, 12, 1.5, bottom - 12, "muted")
     canvas.text(middle, bottom + 16, "1: as good as A", ha="center", fontsize=SMALL_PX, color=colour("muted"))
     canvas.text(0, bottom + 16, "A better", fontsize=SMALL_PX, color=colour("muted"))
     canvas.text(canvas.width, bottom + 16, "B better", ha="right", fontsize=SMALL_PX, color=colour("muted"))
@@ -64,8 +63,13 @@ def _draw_ratios(canvas: Canvas, found: Comparison) -> None:
         name = "model" if ratio.can_tell else "muted"
         ends_text = interval(ratio)
         label = f"{times(ratio.ratio)} ({ends_text})" if ends_text else f"{times(ratio.ratio)}, no interval"
-        canvas.text(0, y - 12, named(key), fontsize=SMALL_PX)
-        canvas.text(canvas.width, y - 12, label, ha="right", fontweight="bold", fontsize=SMALL_PX)
+        canvas.text(0, y - 18 if canvas.narrow else y - 12, named(key), fontsize=SMALL_PX)
+        at, align = (0, "left") if canvas.narrow else (canvas.width, "right")
+        canvas.text(
+            at, y - 3 if canvas.narrow else y - 12, label, ha=align, fontweight="bold", fontsize=SMALL_PX
+        )
+        bar(canvas, 0, y + 9.5, canvas.width, 1, "grid")
+        bar(canvas, middle - 0.75, y + 2, 1.5, 24, "muted")
         if ratio.low is not None and ratio.high is not None:
             bar(canvas, place(ratio.low), y + 8, place(ratio.high) - place(ratio.low), 4, name)
         bar(canvas, place(ratio.ratio) - 4, y + 2, 8, 16, name)
