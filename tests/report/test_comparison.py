@@ -130,8 +130,11 @@ def test_four_runs_of_two_windows_are_enough(make: Make) -> None:
     assert not found.notes
 
 
-def test_other_minutes_leave_the_end_to_end_rate_out(make: Make) -> None:
-    found = against(make(1), make(2, minutes_requested=1.0))
+@pytest.mark.parametrize("change", [{"minutes_requested": 1.0}, {"full": False}])
+def test_other_work_beside_the_training_leaves_the_end_to_end_rate_out(
+    make: Make, change: dict[str, Any]
+) -> None:
+    found = against(make(1), make(2, **change))
     assert "tokens_per_second_end_to_end" not in found.ratios
     assert "minutes" in found.unknown["ratios.tokens_per_second_end_to_end"]
 

@@ -204,9 +204,11 @@ def _in_the_steps(a: Side, b: Side, unknown: dict[str, str]) -> Ratio:
 def _end_to_end(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, str]) -> None:
     """Whole runs have one value each, so that their interval needs several runs."""
     name = "tokens_per_second_end_to_end"
-    asked = {report.minutes_requested for side in (a, b) for report in side.reports}
-    if len(asked) > 1:
-        unknown[f"ratios.{name}"] = "not all runs were asked to train for as many minutes"
+    reports = (*a.reports, *b.reports)
+    if len({(report.minutes_requested, report.full) for report in reports}) > 1:
+        unknown[f"ratios.{name}"] = (
+            "not all runs had as many minutes and measured as much (--minutes, --full)"
+        )
         return
     low = high = None
     if min(len(a.reports), len(b.reports)) < FEWEST_RUNS:
@@ -214,7 +216,8 @@ def _end_to_end(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, s
     else:
         low, high = _ends(a.log_end_to_end(), b.log_end_to_end())
     x, y = a.tokens_per_second_end_to_end, b.tokens_per_second_end_to_end
-    basis = f"from the start of the command to its end, with {asked.pop():g} min of training asked for"
+    minutes = a.first.minutes_requested
+    basis = f"from the start of the command to its end, with {minutes:g} min of training asked for"
     ratios[name] = Ratio(ratio=y / x, low=low, high=high, unit="tokens/s", basis=basis, a=x, b=y)
 
 
