@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,13 @@ MADE_UP = Path(__file__).parents[1] / "report" / "conftest.py"
 @pytest.fixture
 def reports(tmp_path: Path) -> dict[str, str]:
     """Two reports of one machine, one of a machine a fifth faster, one of another model."""
-    scope: dict[str, Any] = {"__name__": "made_up"}
-    exec(compile(MADE_UP.read_text(), str(MADE_UP), "exec"), scope)
+    spec = importlib.util.spec_from_file_location("made_up_reports", MADE_UP)
+    assert spec and spec.loader
+    made_up = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made_up)
     made = {}
     for name, seed, factor in (("a", 1, 1.0), ("same", 2, 1.0), ("faster", 3, 1.2), ("other", 4, 1.0)):
-        values = scope["known_values"]()
+        values = made_up.known_values()
         values["seed"] = seed
         for index, window in enumerate(values["speed"]["windows"]):
             window["seconds"] *= (1 + 0.01 * ((7 * index + seed) % 5)) / factor
