@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,14 @@ def test_numerics_that_failed_are_refused(make: Make, monkeypatch: pytest.Monkey
     monkeypatch.setattr(comparable, "numerics_failed", lambda report: report is bad)
     found = against(make(1), bad)
     assert not found.comparable and "B failed the check of its numerics: B/0.json" in found.reasons
+
+
+@pytest.mark.parametrize(("passed", "failed"), [(True, False), (None, False), (False, True)])
+def test_only_a_check_that_failed_has_failed(passed: bool | None, failed: bool) -> None:
+    report: Any = SimpleNamespace(numerics=SimpleNamespace(passed=passed))
+    assert comparable.numerics_failed(report) is failed
+    not_measured: Any = SimpleNamespace(numerics=None)
+    assert not comparable.numerics_failed(not_measured)
 
 
 def test_a_side_of_two_chips_is_refused(make: Make) -> None:
