@@ -16,8 +16,10 @@ from pippin.plan.at_hand import AtHand
 from pippin.plan.calibration import Calibration, shipped_calibration
 from pippin.plan.estimate import Estimate
 from pippin.plan.foresight import foresee
+from pippin.plan.layout import single
 from pippin.plan.own import learned
 from pippin.plan.projection import DEFAULT_FLEETS, Measured, Projection, project, read_fleets, read_target
+from pippin.plan.ranked import Rated, rank
 
 SMALL = ModelConfig.model_validate({**preset("pippin-5m"), "vocab_size": 8192})
 CPU = AtHand(
@@ -71,7 +73,8 @@ def test_a_measured_machine_narrows_its_own_interval_and_moves_no_other_chip() -
 def test_a_fleet_of_the_measured_chip_is_planned_as_measured() -> None:
     before, after = (projected(c, H100, "p5:8").fleets[0] for c in (shipped_calibration(), assayed(H100)))
     assert after.measured and "this assay folded in" in after.evidence
-    assert width(after.seconds) < width(before.seconds)
+    # Its interval is that of JAX on this chip, narrowed; the shipped runs know Megatron-Core on it better.
+    assert "with 1 assay of this machine" in after.rests_on and "assay" not in before.rests_on
 
 
 def test_days_dollars_and_joules_follow_from_one_another() -> None:
@@ -121,3 +124,18 @@ def test_fleets_are_named_with_and_without_a_number() -> None:
     assert [chips for _, chips in found] == [64] * 7
     with pytest.raises(PippinError, match="apple-on-device-3b"):
         read_target("apple-on-device-3")
+
+
+def test_a_plan_of_an_assayed_chip_has_what_the_assay_taught() -> None:
+    request, catalog = read_target("apple-on-device-3b"), load_catalog()
+    tasks = [request.task(catalog.fleet("p5"), c) for c in (shipped_calibration(), assayed(H100))]
+    assert [task.system.stack for task in tasks] == ["megatron", "jax"]
+    rated, layout = (
+        Rated.of(catalog.chip("h100_sxm"), "bf16"),
+        single(data=64, global_batch=4096, sequence_length=4096),
+    )
+    jax = replace(tasks[0], system=tasks[1].system)
+    before, after = (rank(task, layout, rated)[0].step for task in (jax, tasks[1]))
+    assert before.value < after.value and width(after) < width(before)
+    other = [request.task(catalog.fleet("p5en"), c).system for c in (shipped_calibration(), assayed(H100))]
+    assert other[0] == other[1]

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from pippin.catalog.chips import CatalogChip, load_chips
 from pippin.errors import PippinError
-from pippin.plan.system import PRESENT_YEAR, Precision, System, family_of
+from pippin.plan.system import PRESENT_YEAR, Precision, Stack, System, family_of
+
+ASSAYED_STACK: Stack = "jax"  # what an assay trains with
 
 _PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "bf16"}
 # The links of a machine that nobody has rated: an ordinary 25 Gbit/s card a device. They count only where a
@@ -76,7 +78,7 @@ def ground(machine: AtHand) -> Grounded:
     """
     chip = load_chips().get(machine.catalog_id or "")
     if chip and _is_rated(chip, machine.precision):
-        system = System.of(chip, machine.precision, stack="jax", year=PRESENT_YEAR)
+        system = System.of(chip, machine.precision, stack=ASSAYED_STACK, year=PRESENT_YEAR)
         notes = "; ".join(system.assumptions)
         basis = f"the catalog's figures for {chip.name}, as `pippin plan` takes them"
         return Grounded(system, f"{basis} ({notes})" if notes else basis)
@@ -104,7 +106,7 @@ def _measured(machine: AtHand) -> Grounded:
         chip_id=chip_id,
         family=family_of(chip_id),
         precision=machine.precision,
-        stack="jax",
+        stack=ASSAYED_STACK,
         year=PRESENT_YEAR,
         chip_year=PRESENT_YEAR,
         matrix_flops=rate,

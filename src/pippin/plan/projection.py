@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pippin.catalog import Fleet
 from pippin.catalog.catalog import Catalog
@@ -168,8 +168,6 @@ def _on_fleet(
 ) -> Projected:
     task = request.task(fleet, calibration)
     own = measured is not None and measured.machine.catalog_id == fleet.chip.chip_id
-    if own:  # what was measured is this chip with JAX on it
-        task = replace(task, system=replace(task.system, stack="jax"))
     plan = _plan(request, fleet, chips, task)
     run = plan.run
     return Projected(

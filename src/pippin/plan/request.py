@@ -12,6 +12,7 @@ from pippin.job import load_job
 from pippin.models.config import ModelConfig
 from pippin.models.presets import preset
 from pippin.models.published import PUBLISHED_RECIPES
+from pippin.plan.at_hand import ASSAYED_STACK
 from pippin.plan.calibration import Calibration
 from pippin.plan.cost import TokenBudget, token_budget
 from pippin.plan.counts import active_parameters, num_parameters
@@ -43,12 +44,13 @@ class Request:
         return self.global_batch * self.sequence_length
 
     def task(self, fleet: Fleet, calibration: Calibration) -> Task:
-        """The job on the chips of a fleet.
+        """The job on the chips of a fleet; a chip that was assayed runs the software it was assayed with.
 
         Raises:
             PippinError: the catalog lacks the chip's matrix rate or its memory.
         """
-        system = System.of(fleet.chip, self.precision)
+        assayed = f"{ASSAYED_STACK}/{fleet.chip.chip_id}" in calibration.assayed
+        system = System.of(fleet.chip, self.precision, stack=ASSAYED_STACK if assayed else None)
         if not system.memory_bytes:
             raise PippinError(
                 f"the catalog does not know the memory of {fleet.chip.name}",

@@ -42,13 +42,17 @@ def _figure(key: str, words: Words, marks: Sequence[Mark]) -> Figure:
     def height(narrow: bool) -> float:
         return _FOOT + _ROW * len(marks)
 
-    tick = _usd if key == "projection-price" else days_words
+    tick = _usd if key == "projection-price" else _days_tick
     return make_figure(key, words, lambda canvas: _draw(marks, canvas, tick), height)
 
 
 def days_words(days: float) -> str:
     """Days as people say them: years from two on."""
     return f"{significant(days)} days" if days < 2 * _YEAR else f"{significant(days / _YEAR)} years"
+
+
+def _days_tick(days: float) -> str:
+    return f"{count(days)} days"
 
 
 def _usd(value: float) -> str:
