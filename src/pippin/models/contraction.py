@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from pippin.models.recompute import after
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def contract(equation: str, a: Array, b: Array) -> Array:
@@ -35,6 +37,8 @@ def _backward(equation: str, residuals: tuple[Array, Array], gradient: Array) ->
     operands, result = equation.split("->")
     first, second = operands.split(",")
     gradient = gradient.astype(a.dtype)
+    if a.dtype == jnp.float32:
+        a, b = after(a, gradient), after(b, gradient)
     gradient_a = jnp.einsum(f"{result},{second}->{first}", gradient, b, preferred_element_type=jnp.float32)
     gradient_b = jnp.einsum(f"{first},{result}->{second}", a, gradient, preferred_element_type=jnp.float32)
     return gradient_a.astype(a.dtype), gradient_b.astype(b.dtype)

@@ -18,7 +18,7 @@ from pippin.models.config import ModelConfig, RopeScaling
 from pippin.models.contraction import contract
 from pippin.models.functions import SINGLE_DEVICE, Functions, Parameters
 from pippin.models.moe import RouterReport
-from pippin.models.recompute import recomputed
+from pippin.models.recompute import after, recomputed
 
 KeysValues = tuple[Array, Array]
 # Turns queries and the layer's keys and values (None: it has none of its own) into mixed values, with a
@@ -47,7 +47,13 @@ def rotary_angles(
     if scaling:
         frequencies = _stretched(frequencies, scaling)
     angles = positions[..., None].astype(jnp.float32) * frequencies
-    return jnp.cos(angles), jnp.sin(angles)
+
+    def one(_: None, is_sine: Array) -> tuple[None, Array]:
+        return None, jnp.where(is_sine, jnp.sin(angles), jnp.cos(angles))
+
+    # In a loop, since a compiler would compute them again wherever they are used, for every head and layer.
+    _, (cosine, sine) = lax.scan(one, None, jnp.array([False, True]))
+    return cosine, sine
 
 
 def _stretched(frequencies: Array, scaling: RopeScaling) -> Array:
@@ -81,7 +87,10 @@ def attention_layer(
     h_BSE = functions.enter(rms_norm(x_BSE, layer["attention_norm"], config.norm_epsilon))
 
     def project(name: str) -> Array:
-        return contract("bse,ehd->bshd", h_BSE, layer[name].astype(dtype)).astype(dtype)
+        # One dimension of heads and head width: with two, XLA for the CPU copies both operands transposed.
+        weights = layer[name].astype(dtype)
+        flat = contract("bse,ef->bsf", h_BSE, weights.reshape(weights.shape[0], -1)).astype(dtype)
+        return flat.reshape(*flat.shape[:2], *weights.shape[1:])
 
     def turned(name: str) -> Array:
         heads = project(name)
@@ -91,7 +100,8 @@ def attention_layer(
 
     own = (turned("key"), project("value")) if "key" in layer else None
     mixed, kept = attend(turned("query"), own)
-    out = contract("bshd,hde->bse", mixed, layer["output"].astype(dtype)).astype(dtype)
+    weights = layer["output"].astype(dtype).reshape(-1, x_BSE.shape[-1])
+    out = contract("bsf,fe->bse", mixed.reshape(*mixed.shape[:2], -1), weights).astype(dtype)
     return functions.leave(out), kept
 
 
@@ -109,11 +119,34 @@ def feed_forward(
     return functions.leave(gated(gate, up, layer["down"].astype(dtype))), None
 
 
-@recomputed
+@jax.custom_vjp
 def gated(gate_BSF: Array, up_BSF: Array, down_FE: Array) -> Array:
-    """The second half of SwiGLU, (B, S, E) in the type of `down`. Gate and up are float32."""
-    product = (jax.nn.silu(gate_BSF) * up_BSF).astype(down_FE.dtype)
-    return contract("bsf,fe->bse", product, down_FE).astype(down_FE.dtype)
+    """The second half of SwiGLU, (B, S, E) in the type of `down`. Gate and up are float32.
+
+    The product of gate and up is computed again in the backward pass.
+    """
+    return _gated_forward(gate_BSF, up_BSF, down_FE)[0]
+
+
+def _gated_forward(gate: Array, up: Array, down: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    product = (jax.nn.silu(gate) * up).astype(down.dtype)
+    return contract("bsf,fe->bse", product, down).astype(down.dtype), (gate, up, down)
+
+
+def _gated_backward(kept: tuple[Array, Array, Array], pull_BSE: Array) -> tuple[Array, Array, Array]:
+    gate, up, down = kept
+    gate, up = after(gate, pull_BSE), after(up, pull_BSE)
+    open_ = jax.nn.sigmoid(gate)
+    silu = gate * open_
+    by_product = contract("bse,fe->bsf", pull_BSE, down)
+    # The gradient first: XLA for the CPU copies the first operand transposed, and computes there what goes
+    # into it.
+    by_down = contract("bse,bsf->ef", pull_BSE, (silu * up).astype(down.dtype)).T
+    by_gate = by_product * up * (open_ + silu * (1 - open_))
+    return by_gate, by_product * silu, by_down.astype(down.dtype)
+
+
+gated.defvjp(_gated_forward, _gated_backward)
 
 
 def block(

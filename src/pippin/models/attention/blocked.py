@@ -13,6 +13,7 @@ from jax import Array
 
 from pippin.models.attention import tiles
 from pippin.models.attention.tiles import Places
+from pippin.models.recompute import after
 
 # Parts of the sequence that are written out, each against the keys up to its own end. Of the square of
 # scores (n + 1) / 2 n are computed; more parts take longer to compile for little.
@@ -72,7 +73,8 @@ def _backward(
     block_size: int, residuals: tuple[Array, ...], pull_BSHD: Array
 ) -> tuple[Array, Array, Array, None]:
     q_BSHD, k_BSKD, v_BSKD, segments_BS, out_BSHD, log_sum = residuals
-    q, k, v = _heads_first(q_BSHD, k_BSKD, v_BSKD)
+    # What is cut out of them is cut anew: that of the forward pass would be kept, of all layers.
+    q, k, v = _heads_first(*(after(array, pull_BSHD) for array in (q_BSHD, k_BSKD, v_BSKD)))
     shift_BSH = jnp.sum(pull_BSHD.astype(jnp.float32) * out_BSHD.astype(jnp.float32), axis=-1)
     pull, shift = (tiles.heads_first(array, k.shape[1]) for array in (pull_BSHD, shift_BSH))
     places = _places(segments_BS)
