@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from pippin.devices import keep_freed_memory
+from pippin.devices import give_back_freed_memory, keep_freed_memory
 
-# Allocates and frees a block twenty times in a thread, as XLA's executor does, writes to every megabyte of
-# it, and counts page faults.
+# Allocates and frees a block twenty times, as a step does, writes to every megabyte of it, and counts page
+# faults. Another thread allocates meanwhile and keeps what it got: that must not lie in the block's way.
 _PROGRAM = """
 import ctypes, resource, sys, threading
 if sys.argv[1] == "keep":
@@ -23,8 +23,12 @@ libc.free.argtypes = [ctypes.c_void_p]
 megabytes = int(sys.argv[2])
 
 def work(times):
-    for _ in range(times):
+    for time in range(times):
         block = libc.malloc(megabytes << 20)
+        if time == 0:
+            thread = threading.Thread(target=lambda: [libc.malloc(5000) for _ in range(20)])
+            thread.start()
+            thread.join()
         for place in range(megabytes):
             ctypes.memset(block + (place << 20), 1, 1)
         libc.free(block)
@@ -34,9 +38,7 @@ def faults():
 
 for times in (2, 20):
     before = faults()
-    thread = threading.Thread(target=work, args=(times,))
-    thread.start()
-    thread.join()
+    work(times)
 print(faults() - before)
 """
 
@@ -55,6 +57,39 @@ def test_a_large_block_is_not_faulted_in_again(megabytes: int) -> None:
     assert faults("keep") < megabytes
 
 
+# Frees every other one of many blocks that were written to, and prints what is resident before and after it
+# was given back.
+_FREED = """
+import ctypes
+from pippin.devices import give_back_freed_memory, keep_freed_memory
+keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(1 << 20) for _ in range(100)]
+for block in blocks:
+    ctypes.memset(block, 1, 1 << 20)
+for block in blocks[::2]:
+    libc.free(block)
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+before = resident()
+assert give_back_freed_memory()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator setting is glibc's")
+def test_what_is_free_can_be_given_back_once() -> None:
+    done = subprocess.run([sys.executable, "-c", _FREED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40 << 20
+
+
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not keep_freed_memory()
+    assert not give_back_freed_memory()

@@ -48,6 +48,8 @@ class Machine:
 def find_machine(job: Job | None = None) -> Machine:
     """Detects the chip and picks its rules; the job's `[chip]` table overrides them."""
     keep_freed_memory()
+    # A step is waited for anyway; see `keep_freed_memory` for why it should run on this thread.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     chip = detect()
     rules = select_rules(
         chip.platform, chip.simd, chip.cores, chip.memory_bytes, device_kind=chip.device_kind

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from pippin.devices import give_back_freed_memory
 from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models.attention import attention_backend
@@ -102,6 +103,7 @@ class Program:
         if training:
             self._step = self.lower().compile()
         self._score = self.trace_score().lower().compile()
+        give_back_freed_memory()
 
     @property
     def spread(self) -> Spread:
@@ -166,6 +168,7 @@ class Program:
         parameters = place(values, self.shardings["parameters"])
         start = jax.jit(self._start, out_shardings=self.shardings)
         state: State = jax.block_until_ready(start(parameters))
+        give_back_freed_memory()
         return state
 
     def saved_state(self, values: State) -> State:
