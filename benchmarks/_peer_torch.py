@@ -1,4 +1,4 @@
-"""A worker of `train_peers.py`: the same model in PyTorch, from transformers or written by hand."""
+"""A worker of `train_peers.py`: the same model in PyTorch, from transformers, litgpt or written by hand."""
 
 from __future__ import annotations
 
@@ -111,6 +111,66 @@ class Transformers(nn.Module):
         return self.whole(tokens, use_cache=False).logits
 
 
+class LitGPT(nn.Module):
+    """litgpt's GPT in the shape of a Llama."""
+
+    def __init__(self, shape: Shape) -> None:
+        from litgpt.config import Config  # installed by whoever wants to compare
+        from litgpt.model import GPT
+
+        super().__init__()
+        config = Config(
+            block_size=shape.sequence_length,
+            vocab_size=shape.vocab_size,
+            padded_vocab_size=shape.vocab_size,
+            n_layer=shape.num_layers,
+            n_head=shape.num_heads,
+            n_query_groups=shape.num_kv_heads,
+            n_embd=shape.d_model,
+            intermediate_size=shape.ffn_dim,
+            rotary_percentage=1.0,
+            rope_base=int(ROPE_THETA),
+            parallel_residual=False,
+            bias=False,
+            norm_class_name="RMSNorm",
+            norm_eps=NORM_EPSILON,
+            mlp_class_name="LLaMAMLP",
+        )
+        self.whole = GPT(config)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.whole(tokens)
+
+    @staticmethod
+    def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights under litgpt's names; queries, keys and values are one matrix there."""
+        names = {
+            "model.embed_tokens": "transformer.wte",
+            "model.layers": "transformer.h",
+            "model.norm": "transformer.ln_f",
+            "self_attn.o_proj": "attn.proj",
+            "mlp.gate_proj": "mlp.fc_1",
+            "mlp.up_proj": "mlp.fc_2",
+            "mlp.down_proj": "mlp.proj",
+            "input_layernorm": "norm_1",
+            "post_attention_layernorm": "norm_2",
+        }
+        out = {}
+        for name, value in state.items():
+            if "k_proj" in name or "v_proj" in name:
+                continue
+            if "q_proj" in name:
+                value = torch.cat([state[name.replace("q_proj", f"{part}_proj")] for part in "qkv"])
+            name = name.replace("self_attn.q_proj", "attn.qkv")
+            for theirs, own in names.items():
+                name = name.replace(theirs, own)
+            out[name] = value
+        return out
+
+
+KINDS = {"plain": Plain, "transformers": Transformers, "litgpt": LitGPT}
+
+
 def load(model: nn.Module, shape: Shape) -> None:
     """Gives the model the initial values that Pippin starts from."""
     values = initial_parameters(shape.config, SEED)
@@ -141,6 +201,8 @@ def load(model: nn.Module, shape: Shape) -> None:
             state[f"{prefix}.{name}.weight"] = matrix(layers[ours][index], outputs)
         state[f"{prefix}.input_layernorm.weight"] = torch.from_numpy(layers["attention_norm"][index])
         state[f"{prefix}.post_attention_layernorm.weight"] = torch.from_numpy(layers["ffn_norm"][index])
+    if isinstance(model, LitGPT):
+        state = model.renamed(state)
     getattr(model, "whole", model).load_state_dict(state)
 
 
@@ -149,11 +211,11 @@ def make_step(
 ) -> Callable[..., float]:
     """One update as a function of inputs and targets."""
     torch.manual_seed(SEED)
-    model = {"plain": Plain, "transformers": Transformers}[kind](shape)
+    model = KINDS[kind](shape)
     load(model, shape)
     model.to(device)
-    decayed = [p for name, p in model.named_parameters() if "norm" not in name]
-    spared = [p for name, p in model.named_parameters() if "norm" in name]
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    spared = [p for p in model.parameters() if p.ndim == 1]  # scales of norms
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": spared, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, eps=EPSILON, fused=True)
     parameters = [*decayed, *spared]
