@@ -60,8 +60,8 @@ def flops_of_compiler(config: ModelConfig, loss_of_hidden: Any) -> float:
     )
     tokens = jax.ShapeDtypeStruct((BATCH, LENGTH), jnp.int32)
     compiled = jax.jit(jax.value_and_grad(loss)).lower(parameters, tokens, tokens).compile()
-    # A loop's body is counted once however often it runs, so one with products would spoil the comparison. The
-    # one loop left is that of the rotary sines and cosines.
+    # A loop's body is counted once however often it runs, so one with products would spoil the comparison.
+    # The one loop left is that of the rotary sines and cosines.
     assert compiled.as_text().count(" while(") == 1
     analysis = compiled.cost_analysis()
     # A list with one entry a program in some versions of JAX, the entry itself in others.
