@@ -30,7 +30,8 @@ PARTS = (
     *(Component(f"product {name}", 2, 10, 10) for name in NAMES),
     Component("norm", 5, 1, 1),
     Component("gate and down", 2, 1, 1),
-    Component("rotary embedding", 2, 1, 1),
+    Component("rotary embedding, queries", 1, 1, 1),
+    Component("rotary embedding, keys", 1, 1, 1),
     Component("residual sum", 8, 1, 1),
     Component("embedding", 1, 1, 1),
 )
@@ -177,5 +178,5 @@ def test_programs_take_turns_and_short_ones_are_called_more_often() -> None:
     )
     count = len(rounds["long"])
     assert count == len(rounds["short"]) >= 6
-    assert order[-2 * count :] == [("long", 1), ("short", 4)] * count
+    assert order[-4 * count :] == [("long", 1), ("long", 1), ("short", 1), ("short", 4)] * count
     assert np.allclose(rounds["long"], 0.1) and np.allclose(rounds["short"], 0.001)

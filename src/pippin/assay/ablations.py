@@ -35,7 +35,9 @@ class _WithoutVocabulary(Objective):
 
     def head(self, parameters: Parameters, x_BSE: Array, targets_BS: Array) -> tuple[Array, Array]:
         hidden = self._hidden(parameters, x_BSE).astype(jnp.float32)
-        share = 0.5e-6 * jnp.sum(hidden * hidden)
+        # All devices of a group that shares the vocabulary have the same state: together they count once.
+        shared = 0.5e-6 / self.degrees.of("stage", "tensor")
+        share = self.exchange.sum(shared * jnp.sum(hidden * hidden), "stage", "tensor")
         return share, share
 
 

@@ -81,11 +81,9 @@ def components(piece: Workpiece) -> list[Ready]:
         flops = 6 * inner * c.d_model + 20 * inner
         found.append(_component("gate and down", layers, flops, piece, decoder.gated, *half))
     found += [
-        _component("rotary embedding", count, 12 * piece.tokens * heads * c.head_dim, piece, _turn(piece),
-                   [_array(piece, (*stream[:2], heads, c.head_dim))],
-                   [_array(piece, (*stream[:2], heads, c.head_dim))])
-        for heads, count in ((c.num_heads, layers), (c.num_kv_heads, layers - c.kv_reuse_layers))
-    ]  # fmt: skip
+        _rotary(piece, "queries", c.num_heads, layers),
+        _rotary(piece, "keys", c.num_kv_heads, layers - c.kv_reuse_layers),
+    ]
     pair = [_array(piece, stream), _array(piece, stream)]
     found.append(_forward_only("residual sum", 4 * layers, elements, piece, jnp.add, pair))
     return [*found, _embedding(piece), _vocabulary(piece)]
@@ -95,14 +93,16 @@ def _norm(config: ModelConfig) -> Callable[..., Array]:
     return lambda x, scale: decoder.rms_norm(x, scale, config.norm_epsilon)
 
 
-def _turn(piece: Workpiece) -> Callable[..., Array]:
+def _rotary(piece: Workpiece, which: str, heads: int, calls: int) -> Ready:
     c = piece.config
 
     def turn(x_BSHD: Array) -> Array:
         places = jnp.arange(piece.sequence_length, dtype=jnp.int32)
         return decoder.rotate(x_BSHD, decoder.rotary_angles(places, c.head_dim, c.rope_theta, c.rope_scaling))
 
-    return turn
+    array = [_array(piece, (piece.batch_size, piece.sequence_length, heads, c.head_dim))]
+    flops = 12 * piece.tokens * heads * c.head_dim
+    return _component(f"rotary embedding, {which}", calls, flops, piece, turn, array, array)
 
 
 def _product(piece: Workpiece, product: JobProduct) -> Ready:

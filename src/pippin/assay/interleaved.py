@@ -24,7 +24,8 @@ _MAX_CALLS = 4096
 def interleave(
     programs: Mapping[Key, Runs], seconds: float, *, clock: Clock = time.perf_counter
 ) -> dict[Key, list[float]]:
-    """Times every program once a round.
+    """Times every program once a round, each right after a call that is not timed: as in a run of its own it
+    finds its arrays in the caches, not those of the program before it.
 
     Args:
         programs: by name; each is run once before anything is timed.
@@ -40,6 +41,7 @@ def interleave(
     rounds = 0
     while rounds == 0 or clock() - began < (seconds if rounds >= MIN_REPEATS else PATIENCE * seconds):
         for name, run in programs.items():
+            run(1)
             timed[name].append(_elapsed(run, calls[name], clock) / calls[name])
         rounds += 1
     return timed

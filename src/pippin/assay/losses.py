@@ -20,6 +20,8 @@ from pippin.assay.timing import median_interval
 from pippin.job import Job
 from pippin.models.counts import training_flops_per_token
 
+_TURNS = ("rotary embedding, queries", "rotary embedding, keys")
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -108,7 +110,7 @@ def _in_the_step(taken: _Taken, job: Job) -> None:
     taken.add("attention", alone - mute - taken.ideal(attention))
     taken.add("norms", taken.alone("norm"))
     gate = taken.alone("gate and down") - taken.alone("product down")
-    taken.add("elementwise", gate + taken.alone("rotary embedding", "residual sum"))
+    taken.add("elementwise", gate + taken.alone(*_TURNS, "residual sum"))
     taken.add("embedding", taken.alone("embedding"))
     taken.add("vocabulary", mute - bare - taken.ideal(head))
     taken.add("optimizer", np.asarray(taken.parts.optimizer))
