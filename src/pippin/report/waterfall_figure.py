@@ -78,7 +78,7 @@ def _row(bar: WaterfallBar, fall: Waterfall) -> tuple[str, ...]:
 
 def _draw(fall: Waterfall, rows: list[WaterfallBar], canvas: Canvas) -> None:
     """Each bar begins where the one before it ended; a negative one goes back."""
-    left = 128 if canvas.narrow else 190
+    left = 136 if canvas.narrow else 216
     room = 52 if canvas.narrow else 104
     scale = (canvas.width - left - room) / max(_extent(fall), 1e-9)
     begin = 0.0
@@ -115,7 +115,7 @@ def _label(
 ) -> None:
     y = _ROW * index + 4
     bar(canvas, start, y, length, 18, name)
-    short = title if not canvas.narrow or len(title) <= 19 else title[:18] + "…"
+    short = title if not canvas.narrow or len(title) <= 17 else title[:16] + "…"
     canvas.text(left - 10, y + 9, short, ha="right", fontsize=SMALL_PX)
     # Beside the bar, to its left where there is no room on its right.
     fits = start + length + 8 + 6.6 * len(value) <= canvas.width
