@@ -281,6 +281,16 @@ def test_contents_lead_to_every_part_of_the_page(known: Report) -> None:
         assert chapter.finding in html.unescape(contents)
 
 
+def test_what_lists_lack_stands_apart_from_the_run(known: Report, unknown: Report) -> None:
+    for report in (known, unknown):
+        run, *_ = groups = list_groups(report)
+        lists = [group for group in groups if group.title == "Unknown within lists"]
+        assert {row.path for row in run.rows} <= set(Report.model_fields)
+        within = {path for path in report.unknown if any(part.isdigit() for part in path.split("."))}
+        assert {row.path for group in lists for row in group.rows} == within
+        assert len(lists) == bool(within)
+
+
 def test_every_table_has_a_caption(known: Report) -> None:
     assert len(re.findall(r"<table[^>]*>\s*<caption", render_page(known))) == len(
         re.findall(r"<table", render_page(known))

@@ -48,7 +48,9 @@ def list_groups(report: Report) -> list[Group]:
         else:
             _add(run.rows, name, value, field, schema, report)
     listed = {row.path for group in groups for row in group.rows}
-    run.rows.extend(Row(path, None, "", why) for path, why in report.unknown.items() if path not in listed)
+    rest = [Row(path, None, "", why) for path, why in report.unknown.items() if path not in listed]
+    if rest:
+        groups.append(Group("Unknown within lists", "What a row of a list lacks, numbered from 0.", rest))
     versions = [Row(name, version, "", "") for name, version in report.versions.items()]
     return [*groups, Group("Versions", "Versions of the programs underneath.", versions)]
 
