@@ -271,6 +271,7 @@ def known_values() -> dict[str, Any]:
             "window_joules": [206.0 + index % 3 for index in range(len(windows))],
         },
         "projection": _projection(),
+        "numerics": json.loads(Path(__file__).with_name("numerics.json").read_text()),
         "held_out": {
             "bits_per_byte": 1.869,
             "utf8_bytes": 612_345,
@@ -354,7 +355,7 @@ def unknown_values() -> dict[str, Any]:
     values["speed"]["window_joules"] = None
     values |= {"full": False, "microbenchmarks": None, "waterfall": None}
     values["energy"] = dict.fromkeys(values["energy"])
-    values |= {"prediction": None, "projection": None}
+    values |= {"prediction": None, "projection": None, "numerics": None}
     values["unknown"] = {path: REASONS.get(path, f"no way to know {path}") for path in null_paths(values)}
     return values
 

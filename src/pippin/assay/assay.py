@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -21,6 +22,8 @@ from pippin.assay.microbenchmarks import (
     measure_matmul,
     measure_memory_bandwidth,
 )
+from pippin.assay.numerics.at_hand import assay_numerics, watch_for_errors
+from pippin.assay.numerics.repeats import Repeating
 from pippin.assay.pricing import catalog_prices
 from pippin.assay.references import reference_scores
 from pippin.assay.training import median_step
@@ -107,6 +110,7 @@ def assay(
         with ledger.span("evaluation", "microbenchmarks"):
             rates, bandwidth = _microbenchmarks(draft, machine, observer)
             in_full = _in_full(job, probed, dataset, observer) if request.full else None
+            watch = watch_for_errors(machine.choices) if request.full else None
         _leave_if_asked(stop)
         run.begin(job)
         with ledger.span("evaluation", "prediction"):
@@ -114,7 +118,8 @@ def assay(
             predicted = predict(run.job, here, calibration, out)
         peak = peak_memory_bytes(jax.local_devices())
         before = ledger.now()
-        trained, energy = _train(run, machine, dataset, probed, observer, stop)
+        told = Repeating(watch, ledger, observer) if watch else observer
+        trained, energy = _train(run, machine, dataset, probed, told, stop)
         train_seconds = ledger.now() - before
         peaks = (peak, peak_memory_bytes(jax.local_devices()))
         _leave_if_asked(stop, _TRAINED)
@@ -127,6 +132,11 @@ def assay(
         with ledger.span("evaluation", "projection"):
             step, watts = median_step(read_ledger(out / LEDGER)), energy.watts(train_seconds)
             projected = projection.projected(asked, request, job, preset, here, calibration, step, watts)
+        numerics = None
+        if watch:
+            with ledger.span("evaluation", "numerics"):
+                leave = partial(_leave_if_asked, stop, _TRAINED)
+                numerics = assay_numerics(probed.program, trained, dataset, watch, observer, leave)
         observer.phase("writing the report")
         with ledger.span("evaluation", "report"):
             prepare()
@@ -155,6 +165,7 @@ def assay(
             step_memory=memory_of_a_step(machine, probed.program, peaks),
             prices=prices,
             in_full=in_full,
+            numerics=numerics,
         )
     )
     write_report(report, out)

@@ -9,6 +9,7 @@ from pippin.assay.findings import Findings, Unknown
 from pippin.assay.foresight import prediction_section
 from pippin.assay.full_sections import microbenchmarks_section, waterfall_section
 from pippin.assay.microbenchmarks import best_rate
+from pippin.assay.numerics.section import numerics_section
 from pippin.assay.projection import projection_section
 from pippin.assay.rates import bandwidth_section, basis_section, matmul_section, why_no_rated_peak
 from pippin.assay.training import (
@@ -70,6 +71,7 @@ def build_report(found: Findings) -> Report:
             "waterfall": waterfall_section(found, unknown),
             "matmul": matmul_section(found.rates, unknown),
             "memory_bandwidth": bandwidth_section(found.bandwidth, unknown),
+            "numerics": numerics_section(found.numerics, unknown),
             **curves(found.metrics),
             "step_seconds": step_seconds_section(found.spans),
             "prediction": prediction_section(found, unknown),

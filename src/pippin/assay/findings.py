@@ -9,6 +9,7 @@ from typing import Any
 
 from pippin.assay.in_full import InFull
 from pippin.assay.microbenchmarks import Bandwidth, MatmulRate
+from pippin.assay.numerics.check import Numerics
 from pippin.assay.references import References
 from pippin.data.dataset import Dataset
 from pippin.devices import EnergyTrace
@@ -102,6 +103,7 @@ class Findings:
     prices: list[dict[str, Any]] | None
     projected: tuple[Projection, float] | None = None
     in_full: InFull | None = None
+    numerics: Numerics | str | None = None  # a reason where it could not be compared
 
 
 class Unknown(dict[str, str]):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pippin.report import plots, prediction_figure, price_figure, projection_figure
 from pippin.report.figure import Figure, Words, make_figure
+from pippin.report.numerics_figures import numerics_figures
 from pippin.report.roofline_figure import roofline_figure
 from pippin.report.schema import Report
 from pippin.report.svg import Canvas
@@ -37,6 +38,7 @@ def make_figures(report: Report) -> list[Figure]:
         *price_figure.figures(report),
         *prediction_figure.figures(report.prediction),
         *projection_figure.figures(report.projection),
+        *numerics_figures(report),
     ]
 
 

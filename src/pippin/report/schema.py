@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from pippin.errors import PippinError, explained, nearest
 from pippin.report.microbenchmarks import Microbenchmarks
+from pippin.report.numerics import Numerics
 from pippin.report.prediction import Prediction
 from pippin.report.projection import Projection
 from pippin.report.quantities import (
@@ -107,6 +108,9 @@ class Report(Section):
     )
     matmul: tuple[MatrixProduct, ...] = Field(description="Rates of single matrix products.")
     memory_bandwidth: MemoryBandwidth = Field(description="Rate of streaming through memory.")
+    numerics: Numerics | None = Field(
+        description="Whether the chip computes, and trains, what a float32 reference does."
+    )
 
     losses: tuple[LossPoint, ...] = Field(
         min_length=1, description="Training loss over the run; a long run is thinned."

@@ -26,6 +26,7 @@ def summary(report: Report, folder: Path) -> str:
         "held out": _held_out(report),
         "cost": _cost(report) or f"unknown: {report.unknown.get('price.usd_per_million_tokens')}",
         "energy": _energy(report) or f"unknown: {report.unknown.get('energy.joules')}",
+        "numerics": _numerics(report),
         "took": duration(report.wall_seconds),
         "report": str(folder / "report.html"),
     }
@@ -43,6 +44,14 @@ def _predicted(report: Report) -> str | None:
         f"{si(said.step_seconds_high, 's')}); measured {si(said.measured_step_seconds, 's')}, "
         f"{error_words(said.step_error)}"
     )
+
+
+def _numerics(report: Report) -> str:
+    numerics = report.numerics
+    if numerics is None:
+        return report.unknown.get("numerics", "")
+    said = {True: "passed", False: "FAILED", None: "cannot tell"}[numerics.passed]
+    return f"{said}: {numerics.verdict}"
 
 
 def _held_out(report: Report) -> str:

@@ -110,6 +110,7 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "bits/byte": lambda v: f"{bits(v)}{SPACE}bits/byte",
     "nats/token": lambda v: f"{bits(v)}{SPACE}nats/token",
     "share": percent,
+    "relative": lambda v: f"{v:.1e}".replace("-", MINUS),
     "USD": dollars,
     "J": lambda v: si(v, "J"),
 }
