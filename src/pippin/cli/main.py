@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pippin.cli.catalog_verb import CatalogFile, catalog
 from pippin.cli.plan_verb import plan
 from pippin.cli.report_verb import report
 from pippin.errors import PippinError
@@ -237,36 +238,7 @@ def check(
     run(job, targets, overrides or [], topology, as_json=as_json)
 
 
-catalog = typer.Typer(help="What Pippin knows of chips, instances, prices and fleets, with its sources.")
 app.add_typer(catalog, name="catalog", no_args_is_help=True)
-_Catalog = Annotated[
-    Path | None,
-    typer.Option("--catalog", metavar="FILE", help="Chips, prices and fleets of yours (TOML)."),
-]
-
-
-@catalog.command("list", epilog="Example: pippin catalog list fleets")
-def catalog_list(
-    what: Annotated[str, typer.Argument(help="chips, instances, prices, fleets or clusters.")] = "chips",
-    file: _Catalog = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
-) -> None:
-    """List a table of the catalog."""
-    from pippin.cli.catalog import show_list
-
-    show_list(what, file, as_json=as_json)
-
-
-@catalog.command("show", epilog="Example: pippin catalog show trn2")
-def catalog_show(
-    name: Annotated[str, typer.Argument(help="A chip, instance, fleet or cluster.", metavar="NAME")],
-    file: _Catalog = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
-) -> None:
-    """Show all that is known of one chip, instance, fleet or cluster."""
-    from pippin.cli.catalog import show_entry
-
-    show_entry(name, file, as_json=as_json)
 
 
 @app.command(epilog="Example: pippin claims C01")
@@ -274,7 +246,7 @@ def claims(
     claim_ids: Annotated[
         list[str] | None, typer.Argument(help="Show these in full.", metavar="[ID]...")
     ] = None,
-    file: _Catalog = None,
+    file: CatalogFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/claims.md.")] = False,
 ) -> None:
