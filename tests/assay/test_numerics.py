@@ -120,13 +120,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(job, choices, dataset, Computer(jax.devices("cpu")[0]))
 
 
-@pytest.mark.parametrize(("dtype", "every"), [("float32", 1), ("bfloat16", 2)])
+@pytest.mark.parametrize(("dtype", "every"), [("float32", 2), ("bfloat16", 1)])
 def test_a_sound_chip_does_operations_within_half_their_tolerance(
     bench: Bench, dtype: str, every: int
 ) -> None:
     for operation in bench.operations(dtype)[::every]:
-        if dtype == "bfloat16" and operation.kind == "activation":
-            continue  # XLA for the CPU has no code for its backward pass by itself in bfloat16
         run = operation.on(bench.sound)
         for row in compare(operation, run, dtype):
             assert row.error <= row.tolerance / 2 and row.worst <= row.worst_tolerance / 2, row

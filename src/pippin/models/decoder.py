@@ -139,9 +139,13 @@ def _gated_backward(kept: tuple[Array, Array, Array], pull_BSE: Array) -> tuple[
     open_ = jax.nn.sigmoid(gate)
     silu = gate * open_
     by_product = contract("bse,fe->bsf", pull_BSE, down)
+    product = (silu * up).astype(down.dtype)
     # The gradient first: XLA for the CPU copies the first operand transposed, and computes there what goes
-    # into it.
-    by_down = contract("bse,bsf->ef", pull_BSE, (silu * up).astype(down.dtype)).T
+    # into it. But in bfloat16 it turns this form into a product that it cannot run.
+    if down.dtype == jnp.float32:
+        by_down = contract("bse,bsf->ef", pull_BSE, product).T
+    else:
+        by_down = contract("bsf,bse->fe", product, pull_BSE)
     by_gate = by_product * up * (open_ + silu * (1 - open_))
     return by_gate, by_product * silu, by_down.astype(down.dtype)
 
