@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from pippin.report.drawing import Box, bar, label_end, panel
+from pippin.report.drawing import Box, bar, panel
 from pippin.report.figure import Figure, Words, make_figure
 from pippin.report.numerics import Numerics
 from pippin.report.schema import Report
@@ -71,7 +71,7 @@ def _errors(numerics: Numerics) -> Words:
     note = (
         "Bars: the largest error over its tolerance, in powers of ten; what ends beyond the line is too far. "
         f"Of {elements:,} whole numbers in matrix products {wrong:,} came out wrong. "
-        f"Compared with: {numerics.reference} {numerics.limits}"
+        f"Compared with: {numerics.reference}"
     )
     rows = [
         (row.operation, row.part, *map(_power, (row.error, row.tolerance, row.worst, row.worst_tolerance)))
@@ -116,7 +116,7 @@ def _draw_errors(rows: list[tuple[str, float]], canvas: Canvas) -> None:
         where = (0.0, top + 9, "left") if canvas.narrow else (left - 10, top + 9, "right")
         canvas.text(where[0], where[1], label, ha=where[2], **small, **weight)
         said = "wrong" if ratio == math.inf else f"{significant(ratio, 2)} ×"
-        canvas.text(left + length + 6, place + 9, said, **small, **weight)
+        canvas.text(canvas.width - 8, place + 9, said, ha="right", **small, **weight)
 
 
 def _runs(numerics: Numerics) -> Words:
@@ -153,12 +153,11 @@ def _signed(value: float) -> str:
 
 def _draw_runs(numerics: Numerics, canvas: Canvas) -> None:
     first, second = _halves(canvas)
-    axes = panel(canvas, first, "Loss, nats per token", x_label="step")
+    axes = panel(canvas, first, "Loss, nats per token: chip on reference (broad)", x_label="step")
     for run in numerics.runs:
         steps = range(1, len(run.chip) + 1)
         axes.plot(steps, run.reference, color=colour("other"), linewidth=4)
         axes.plot(steps, run.chip, color=colour("model"), linewidth=1)
-    label_end(axes, steps[-1], run.chip[-1], "chip, on the reference's broad line", "model")
     margin = numerics.equivalence.margin
     axes = panel(canvas, second, "Chip less reference, parts of the margin", x_label="step")
     for run in numerics.runs:
