@@ -112,7 +112,8 @@ def compare_runs(
         mine = first if seed == job.train.seed else train(job, dataset, chip, seed, steps)
         pairs.append(Pair(seed, mine.losses, train(job, dataset, reference, seed, steps).losses))
     tail = max(1, steps // 4)
-    reason = "" if seeds else f"one step of the reference takes {reference_step:.1f} s: too long for runs"
+    slow = f"a step takes {chip_step:.2g} s on the chip and {reference_step:.2g} s in the reference"
+    reason = "" if seeds else f"{slow}: too long for runs"
     return Trajectories(steps, tail, pairs, equivalence(pairs, tail) if pairs else None, repeated, reason)
 
 
