@@ -74,6 +74,19 @@ def test_what_is_wrong_is_one_line_and_status_2(
     assert outcome.status == 2 and says in outcome.err and outcome.err.count("\n") == 1
 
 
+def test_a_step_that_is_not_lowered_is_not_compiled_and_the_rest_is_told(
+    here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pippin.portability.compile_ahead.count_devices", lambda topology, observer: 1)
+    monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", ""))
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+    small = [argument for each in (*SMALL, "chip.attention=cudnn") for argument in ("--set", each)]
+    outcome = here("check", QUICKSTART, *small, "--targets", "tpu", "--topology", "v5e:1x1")
+    assert outcome.status == 1, outcome.err
+    assert "portable form (reference attention" in outcome.out
+    assert "NOT compiled: nothing to compile for v5e:1x1: " in outcome.out
+
+
 def test_without_libtpu_a_topology_is_refused(
     here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

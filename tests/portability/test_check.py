@@ -18,8 +18,12 @@ from pippin.job import Job
 from pippin.models import decoder
 from pippin.portability import check as module
 from pippin.portability.check import Check, check
+from pippin.portability.compare import outside_attention
 from pippin.portability.limits import TARGETS, load_limits
+from pippin.portability.lowering import Module, lower_each
+from pippin.portability.operations import Operation
 from pippin.portability.places import Place
+from pippin.train.observer import Observer
 from pippin.train.step import Program
 
 from spoiling import here, spoilt  # isort: skip
@@ -138,12 +142,47 @@ def test_a_change_that_is_not_listed_is_noticed(job: Make, monkeypatch: pytest.M
     assert found.identical and not found.clean
 
 
+ALONG: dict[str, Callable[[Array], Array]] = {
+    "divide": lambda x: x / 3.0,
+    "negate": lambda x: -x,
+    "sqrt": jnp.sqrt,
+    "power": lambda x: x**x,
+    "select": lambda x: jnp.where(x > 0, x, 0.0),
+    "convert": lambda x: x.astype(jnp.bfloat16).astype(x.dtype),
+    "compare": lambda x: x > 0,
+    "sort": jnp.sort,
+    "concatenate": lambda x: jnp.concatenate([x, x]),
+    "reverse": lambda x: x[::-1],
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_every_computation_counts(name: str) -> None:
+    def lowered(function: Callable[[Array], Array]) -> Module:
+        step = jax.jit(lambda x: function(x * 2.0).reshape(2, -1))
+        outcome = lower_each(lambda: step.trace(jnp.ones(8)), ["tpu"], "threefry2x32")["tpu"]
+        assert isinstance(outcome, Module)
+        return outcome
+
+    plain, more = (outside_attention(lowered(each), set()) for each in (lambda x: x, ALONG[name]))
+    assert f"stablehlo.{name}" in {operation for operation, _, _ in more - plain}
+
+
+def test_an_operation_without_a_line_counts_and_moving_does_not() -> None:
+    kinds = ("tensor<8xf32>",)
+    computes, moves = (
+        Operation(f"stablehlo.{name}", kinds, kinds, "", "", (), "main") for name in ("negate", "reshape")
+    )
+    found = outside_attention(Module("", (computes, moves)), set())
+    assert found == {("stablehlo.negate", kinds * 2, "None"): 1}
+
+
 def test_what_comes_along_with_a_kernel_is_noticed(job: Make) -> None:
     class Other(Program):
         def _update(self, state: Any, *batch: Any) -> Any:
             new, figures = super()._update(state, *batch)
             if self.choices.attention == "splash":
-                new = new | {"parameters": jax.tree.map(lambda x: x * 0.5, new["parameters"])}
+                new = new | {"parameters": jax.tree.map(lambda x: -(x / 3.0), new["parameters"])}
             return new, figures
 
     assert check(job(), ("tpu",), program=Other).targets["tpu"].nothing_else_differs is False
@@ -164,6 +203,14 @@ def test_a_step_that_cannot_be_lowered_has_no_module(job: Make) -> None:
     assert target.module_sha256 is None and target.own_rules_sha256 is None
     assert "dlpack" in str(target.own_rules_reason) and not found.identical
     assert {each["limit"] for each in target.lint} == {"dlpack"}
+
+
+def test_a_step_that_cannot_be_lowered_leaves_the_answer_whole(job: Make) -> None:
+    found = check(job(chip={"attention": "cudnn"}), ("tpu",))
+    before = found.to_json()
+    found.compile("v5e:2x4", Observer())
+    reason = f"nothing to compile for v5e:2x4: {found.targets['tpu'].own_rules_reason}"
+    assert found.to_json() == before | {"compiled": None, "compiled_reason": reason, "clean": False}
 
 
 def test_an_unknown_target_is_refused(job: Make) -> None:

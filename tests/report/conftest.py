@@ -65,6 +65,8 @@ def _projected(fleet: str, chip: str, chips: int, days: float, runs: int) -> dic
         **_around("days", days),
         **_around("tokens_per_second", 6.3e12 / days / 86_400),
         "goodput": 0.997,
+        "goodput_low": 0.991,
+        "goodput_high": 0.999,
         **_around("mfu", 0.4),
         **_around("joules", 500.0 * chips * days * 86_400),
         "power_basis": "TDP; rated power times wall time",
@@ -84,7 +86,7 @@ def _projected_cost(fleet: str, kind: str, usd: float) -> dict[str, Any]:
         "source": "a price page",
         "usd_per_chip_hour": 6.88,
         **_around("usd", usd),
-        "usd_per_million_tokens": usd / 6.3e6,
+        **_around("usd_per_million_tokens", usd / 6.3e6),
     }
 
 

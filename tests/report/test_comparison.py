@@ -6,14 +6,12 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pippin.errors import PippinError
-from pippin.report import comparable
 from pippin.report.comparison import Comparison, compare, compare_paths
 from pippin.report.schema import Report
 from pippin.report.sides import Side, read_side
@@ -90,7 +88,22 @@ def test_a_price_scales_the_ratio_and_its_interval(make: Make) -> None:
     assert dollar.a == pytest.approx(speed.a / 0.103 * 3600)
     assert "c7a.large, eu, 2026-08-14" in dollar.basis and "us-east-1" in dollar.basis
     assert found.ratios["tokens_per_dollar, as given by the user"].ratio == pytest.approx(speed.ratio / 2)
-    assert "tokens_per_dollar, spot" not in found.ratios  # B has none
+    assert "tokens_per_dollar, spot" not in found.ratios
+    assert found.unknown["ratios.tokens_per_dollar, spot"] == "tokens per dollar (spot): B has no such price"
+
+
+def test_a_price_of_one_side_alone_or_not_of_all_its_runs_has_its_reason(make: Make) -> None:
+    name = "tokens_per_dollar, as given by the user"
+    runs = [make(2), make(3, price__usd_per_hour=0.5)]
+    for a, b, label in ((make(1), runs, "B"), (runs, make(1), "A"), (runs, runs, "A")):
+        found = against(a, b)
+        assert name not in found.ratios and "tokens_per_dollar, spot" in found.ratios
+        assert f"not all runs of {label} were given the same price" in found.unknown[f"ratios.{name}"]
+    without = {key: None for key in type(make().price).model_fields if key != "catalog"}
+    none = make(1).model_copy(update={"price": make().price.model_copy(update=without)})
+    for a, b, label in ((none, make(2), "A"), (make(2), none, "B")):
+        assert f"{label} has no such price" in against(a, b).unknown[f"ratios.{name}"]
+    assert f"ratios.{name}" not in against(none, none).unknown  # nobody gave one
 
 
 def test_the_cheapest_row_of_a_kind_counts(make: Make) -> None:
@@ -164,19 +177,25 @@ def test_what_is_not_comparable_is_refused(make: Make, change: dict[str, Any], r
     assert reason in "; ".join(found.reasons) and reason in found.verdict
 
 
-def test_numerics_that_failed_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = make(2)
-    monkeypatch.setattr(comparable, "numerics_failed", lambda report: report is bad)
+def test_numerics_that_failed_are_refused(make: Make) -> None:
+    bad = make(2, numerics__passed=False)
     found = against(make(1), bad)
     assert not found.comparable and "B failed the check of its numerics: B/0.json" in found.reasons
+    found = against([bad, make(3)], make(1))
+    assert not found.comparable and "A failed the check of its numerics: A/0.json" in found.reasons
 
 
-@pytest.mark.parametrize(("passed", "failed"), [(True, False), (None, False), (False, True)])
-def test_only_a_check_that_failed_has_failed(passed: bool | None, failed: bool) -> None:
-    report: Any = SimpleNamespace(numerics=SimpleNamespace(passed=passed))
-    assert comparable.numerics_failed(report) is failed
-    not_measured: Any = SimpleNamespace(numerics=None)
-    assert not comparable.numerics_failed(not_measured)
+def test_what_is_known_of_the_numerics_is_listed_where_it_differs(make: Make) -> None:
+    untold = make(2, numerics__passed=None, unknown={"numerics.passed": "the runs were too few"})
+    unchecked = make(3, numerics=None, unknown={"numerics": "measured only with --full"})
+    words = {"passed": make(1), "cannot tell": untold, "not checked": unchecked}
+    for one, a in words.items():
+        for other, b in words.items():
+            found = against(a, b)
+            rows = [(row.a, row.b) for row in found.differences if row.what == "numerics"]
+            assert found.comparable and rows == ([] if one == other else [(one, other)])
+    mixed = against([make(1), unchecked], make(2))
+    assert ("passed, not checked", "passed") in [(row.a, row.b) for row in mixed.differences]
 
 
 def test_a_side_of_two_chips_is_refused(make: Make) -> None:

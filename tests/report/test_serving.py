@@ -189,6 +189,11 @@ def test_nothing_else_is_served(tmp_path: Path, made_up: dict[str, Any], target:
     assert said == "nothing here: the table of all assays is at /\n"
 
 
+@pytest.mark.parametrize("target", ["//[", "http://[::1/", "//[/compare?a=slow&b=team/fast"])
+def test_what_is_no_address_is_refused(site: Site, target: str) -> None:
+    assert ask(site, target, HTTPStatus.BAD_REQUEST) == "not an address\n"
+
+
 def test_names_of_any_kind(tmp_path: Path, made_up: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "render_page", lambda report: report.chip.name)
     save(tmp_path / HOSTILE.replace("/", "_"), made_up["known"], chip__name=HOSTILE)
@@ -226,9 +231,13 @@ def test_two_sides_are_compared(site: Site, folder: Path, made_up: dict[str, Any
         ("?a=slow&b=torn", "B is not there, or cannot be read"),
         ("?a=../secret&b=slow", "A is not there, or cannot be read"),
         ("?a=slow&b=Unpriced", "pippin-20m"),
+        ("?a=slow&a=team/copy&b=team/fast", "A holds one report twice"),
+        ("?a=team/fast&b=slow&b=team/copy", "B holds one report twice"),
     ],
 )
-def test_what_cannot_be_compared_says_why(site: Site, query: str, reason: str) -> None:
+def test_what_cannot_be_compared_says_why(site: Site, folder: Path, query: str, reason: str) -> None:
+    (folder / "team/copy").mkdir()
+    (folder / "team/copy/report.json").write_text((folder / "slow/report.json").read_text())
     page = ask(site, f"/compare{query}")
     assert reason in page and "<h1>No" in page and '<a href="/">' in page
 

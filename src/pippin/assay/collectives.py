@@ -49,7 +49,7 @@ def measure_collectives(
 ) -> list[Collective]:
     """All kinds, over 1, 2, 4 ... devices and all of them."""
     devices = jax.local_devices()
-    counts = sorted({2**power for power in range(len(devices).bit_length())} - {0} | {len(devices)})
+    counts = sorted({2**power for power in range(len(devices).bit_length())} | {len(devices)})
     return [
         _measure(kind, count, size, seconds_each, clock)
         for kind in KINDS

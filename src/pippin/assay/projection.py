@@ -151,7 +151,7 @@ def _fleet(each: Projected, index: int, unknown: Unknown) -> dict[str, Any]:
         "fits": each.fits,
         **_spread("days", each.seconds.scaled(1 / _DAY)),
         **_spread("tokens_per_second", each.tokens_per_second),
-        "goodput": each.goodput and each.goodput.value,
+        **_spread("goodput", each.goodput),
         **_spread("mfu", each.mfu),
         **_spread("joules", joules),
         "power_basis": f"{each.energy.term}; {each.energy.basis}" if joules else "unknown",
@@ -176,8 +176,7 @@ def _costs(every: list[Projected], unknown: Unknown) -> list[dict[str, Any]]:
             names = ("provider", "instance", "kind", "term", "region", "date", "source", "usd_per_chip_hour")
             row = {"fleet": each.name, **{name: getattr(basis, name) for name in names}}
             row |= _spread("usd", cost.usd)
-            tokens = cost.usd_per_million_tokens
-            row["usd_per_million_tokens"] = tokens and tokens.value
+            row |= _spread("usd_per_million_tokens", cost.usd_per_million_tokens)
             for name, value in row.items():
                 unknown.known(f"projection.costs.{len(rows)}.{name}", value, cost.reason or "no bound")
             rows.append(row)

@@ -16,11 +16,11 @@ from types import FrameType
 from typing import Any
 
 from pippin.errors import PippinError, explained
+from pippin.report.folders import REPORT
 from pippin.report.schema import Report, load_report
 from pippin.storage import read_json, write_json
 
 OPTIONS = "repeat.json"
-REPORT = "report.json"
 _COMMAND = (sys.executable, "-c", "from pippin.cli.main import main; main()")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -111,6 +111,8 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         lines += ["", *_target(name, target)]
     if answer["compiled"]:
         lines += ["", *_compiled(answer["compiled"])]
+    if answer["compiled_reason"]:
+        lines += ["", f"NOT compiled: {answer['compiled_reason']}"]
     return [*lines, "", answer["not_run"], *(f"Not seen: {what}." for what in answer["unseen"])]
 
 

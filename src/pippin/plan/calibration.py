@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pippin.errors import PippinError
-from pippin.plan.coefficients import Coefficients, gather, groups_of, own_key_of, prior_of
+from pippin.plan.coefficients import Coefficients, gather, groups_of, own_key_of
 from pippin.plan.layout import Floats
 from pippin.plan.system import System, Systems
 
@@ -208,9 +208,3 @@ def shipped_calibration() -> Calibration:
     """The calibration in this package; the priors where it has none."""
     file = shipped_file()
     return of_file(file) if file else Calibration.prior()
-
-
-def prior_term(key: str) -> TermValue:
-    """A term as it is before any run is seen."""
-    mean, sd = prior_of(key)
-    return TermValue(value=mean, sd=sd, prior=mean, prior_sd=sd, rows=0)

@@ -70,13 +70,15 @@ class Target:
 
 @dataclass
 class Check:
-    """The whole answer. `compiled` is filled in where a step was compiled ahead as well."""
+    """The whole answer. `compiled` is filled in where a step was compiled ahead as well, or
+    `compiled_reason` where it was to be and there is none to compile."""
 
     job: Job
     degrees: Degrees
     portable: Choices
     targets: dict[str, Target]
     compiled: dict[str, Any] | None = field(default=None)
+    compiled_reason: str | None = field(default=None)
 
     @property
     def identical(self) -> bool:
@@ -86,19 +88,23 @@ class Check:
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing to report: one module, no finding, nothing that differs unlisted."""
+        """Whether there is nothing to report: one module, no finding, nothing that differs unlisted, and
+        nothing left uncompiled that was to be."""
         found = any(each.lint or each.nothing_else_differs is False for each in self.targets.values())
-        return self.identical and not found
+        return self.identical and not found and self.compiled_reason is None
 
     def compile(self, topology: str, observer: Observer) -> None:
         """Compiles the step under a TPU's own rules for TPUs that are not there, see `compile_ahead`.
 
+        Where it has no module for a TPU, that is the reason why nothing is compiled.
+
         Raises:
-            PippinError: see there; or the step has no module for a TPU.
+            PippinError: see there.
         """
         target = self.targets["tpu"]
         if target.own_rules_sha256 is None or target.planned_memory is None:
-            raise PippinError(f"nothing to compile: {target.own_rules_reason}", where="--topology")
+            self.compiled_reason = f"nothing to compile for {topology}: {target.own_rules_reason}"
+            return
         form, count = own_form(self.job, "tpu", self.degrees.devices), self.degrees.devices
         found = compile_ahead(self.job, form.choices, topology, count, target.own_rules_sha256, observer)
         self.compiled = found | _beside_the_plan(found["memory"], target.planned_memory)
@@ -115,6 +121,7 @@ class Check:
             "portable_form": portable,
             "targets": {name: target.to_json() for name, target in self.targets.items()},
             "compiled": self.compiled,
+            "compiled_reason": self.compiled_reason,
             "unseen": [each.what for each in load_limits().unseen],
             "versions": {name: version(name) for name in ("pippin", "jax", "jaxlib")},
         }

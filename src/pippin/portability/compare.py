@@ -11,11 +11,12 @@ from pippin.portability.operations import Operation
 from pippin.portability.places import Place
 
 _ATTENTION = "models/attention/"
-# What computes: the rest moves data about, and moves other data where attention keeps other arrays.
-_COMPUTES = {
-    "add", "all_gather", "all_reduce", "all_to_all", "collective_permute", "dot_general", "exponential",
-    "gather", "log", "logistic", "maximum", "multiply", "reduce", "reduce_scatter", "rsqrt", "scatter",
-    "subtract", "tanh",
+# What moves data about, or holds what does: where attention keeps other arrays, these have other ones too.
+# Whatever is not among them is compared.
+_MOVES = {
+    "func.call", "func.func", "func.return", "sdy.mesh", "stablehlo.broadcast_in_dim", "stablehlo.constant",
+    "stablehlo.dynamic_slice", "stablehlo.dynamic_update_slice", "stablehlo.reshape", "stablehlo.return",
+    "stablehlo.while",
 }  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def attention_lines(evaluation: Module) -> set[Place]:
 def outside_attention(module: Module, calls: set[Place]) -> Counter[tuple[str, tuple[str, ...], str]]:
     """What is computed outside of attention: name, types and line of each operation, counted.
 
+    An operation that has no line of ours is taken to be outside.
+
     Args:
         module: a step.
         calls: the lines that call attention.
@@ -49,10 +52,9 @@ def outside_attention(module: Module, calls: set[Place]) -> Counter[tuple[str, t
     return Counter(
         (each.name, each.types, str(each.place))
         for each in module.operations
-        if each.name.removeprefix("stablehlo.") in _COMPUTES
+        if each.name not in _MOVES
         # Numbers alone are added inside reductions, whose own line counts.
         and any(re.search(r"\dx", kind) for kind in each.types)
-        and each.place is not None
         and each.place not in calls
         and not any(place.shown.startswith(_ATTENTION) for place in each.frames)
     )

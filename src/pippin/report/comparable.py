@@ -83,7 +83,7 @@ def _broken(side: Side) -> list[str]:
 
 def numerics_failed(report: Report) -> bool:
     """Whether the report says that the chip does not train the same model. Unmeasured is not failed."""
-    return getattr(getattr(report, "numerics", None), "passed", None) is False
+    return report.numerics is not None and report.numerics.passed is False
 
 
 def differences(a: Side, b: Side) -> list[tuple[str, str, str]]:
@@ -91,7 +91,7 @@ def differences(a: Side, b: Side) -> list[tuple[str, str, str]]:
     rows = [(name, _values(a, value), _values(b, value)) for name, value in _NOTED.items()]
     names = sorted(a.first.versions.keys() | b.first.versions.keys())
     rows += [(name, _version(a, name), _version(b, name)) for name in names]
-    rows.append(("numerics", _numerics(a), _numerics(b)))
+    rows.append(("numerics", _values(a, _numerics), _values(b, _numerics)))
     return [row for row in rows if row[1] != row[2]]
 
 
@@ -104,6 +104,7 @@ def _version(side: Side, name: str) -> str:
     return ", ".join(dict.fromkeys(report.versions.get(name, "none") for report in side.reports))
 
 
-def _numerics(side: Side) -> str:
-    measured = [getattr(report, "numerics", None) is not None for report in side.reports]
-    return "checked" if all(measured) else "not checked"
+def _numerics(report: Report) -> str:
+    if report.numerics is None:
+        return "not checked"
+    return {True: "passed", False: "failed", None: "cannot tell"}[report.numerics.passed]

@@ -17,7 +17,7 @@ from pippin.report.pricing import CatalogPrice
 from pippin.report.quantities import Section
 from pippin.report.schema import SchemaVersionError
 from pippin.report.sides import Side, read_side
-from pippin.report.verdict import verdict
+from pippin.report.verdict import named, verdict
 
 FEWEST_WINDOWS = 5
 FEWEST_RUNS = 2
@@ -225,11 +225,15 @@ def _per_dollar(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, s
     """On each kind of price that both sides have; the price is taken as exact."""
     prices_a, prices_b = _prices(a), _prices(b)
     speed = ratios["tokens_per_second"]
-    for kind in prices_a:
-        if kind not in prices_b:
+    given = [USERS_PRICE] if _given(a) | _given(b) != {None} else []
+    for kind in dict.fromkeys([*given, *prices_a, *prices_b]):
+        name = f"tokens_per_dollar, {kind}"
+        lacking = [side for side, prices in ((a, prices_a), (b, prices_b)) if kind not in prices]
+        if lacking:
+            whys = "; ".join(_why_no_price(side, kind) for side in lacking)
+            unknown[f"ratios.{name}"] = f"{named(name)}: {whys}"
             continue
         (usd_a, words_a), (usd_b, words_b) = prices_a[kind], prices_b[kind]
-        name = f"tokens_per_dollar, {kind}"
         basis = f"{kind}; A: {words_a}; B: {words_b}; in the training steps"
         ratios[name] = speed.scaled(usd_a / 3600, usd_b / 3600, "tokens/USD", basis)
         if reason := unknown.get("ratios.tokens_per_second.low"):
@@ -243,7 +247,7 @@ def _per_dollar(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, s
 def _prices(side: Side) -> dict[str, tuple[float, str]]:
     """Of each kind, what the measured chips cost an hour and where from: the cheapest that the report has."""
     found: dict[str, tuple[float, str]] = {}
-    given = {report.price.usd_per_hour for report in side.reports}
+    given = _given(side)
     if len(given) == 1 and (usd := given.pop()):
         found[USERS_PRICE] = (usd, f"${usd:g} an hour, {side.first.price.date}")
     rows: Sequence[CatalogPrice] = side.first.price.catalog or ()
@@ -251,6 +255,16 @@ def _prices(side: Side) -> dict[str, tuple[float, str]]:
         words = f"${row.usd_per_hour:.4g} an hour of {row.instance}, {row.region}, {row.date}"
         found.setdefault(row.basis, (row.usd_per_hour, words))
     return found
+
+
+def _given(side: Side) -> set[float | None]:
+    return {report.price.usd_per_hour for report in side.reports}
+
+
+def _why_no_price(side: Side, kind: str) -> str:
+    if kind == USERS_PRICE and len(_given(side)) > 1:
+        return f"not all runs of {side.label} were given the same price"
+    return f"{side.label} has no such price"
 
 
 def _listed(prices: dict[str, Any]) -> str:

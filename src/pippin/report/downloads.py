@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pippin.report.folders import REPORT
 from pippin.report.listing import Group
 from pippin.report.schema import Report
 
@@ -31,7 +32,7 @@ def make_downloads(report: Report, groups: Iterable[Group]) -> list[Download]:
     """
     values = report.model_dump(mode="json", exclude={"unknown", "versions"})
     downloads = [
-        Download("report.json", "everything, exact", _address("application/json", report.to_json())),
+        Download(REPORT, "everything, exact", _address("application/json", report.to_json())),
         _numbers(values, report, groups),
     ]
     for path, rows in lists_of(values):

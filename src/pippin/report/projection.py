@@ -31,7 +31,7 @@ class ProjectedFleet(Section):
     runs_of_chip: Count = Field(description="Published runs of this chip that the calibration saw.")
     chips: Count = Field(description="Chips at work and standing by.")
     layout: str = Field(description="The layout that the planner found.")
-    memory_bytes: Bytes = Field(description="Expected memory of a device.")
+    memory_bytes: Bytes = Field(description="Expected memory of a device. The planner gives it no interval.")
     fits: bool = Field(description="Whether that fits; where not, times are as if it did.")
     days: Days = Field(description="Days to train the target.")
     days_low: Days = Field(description="Lower end of its interval.")
@@ -40,6 +40,8 @@ class ProjectedFleet(Section):
     tokens_per_second_low: TokensPerSecond = Field(description="Lower end of its interval.")
     tokens_per_second_high: TokensPerSecond = Field(description="Upper end of its interval.")
     goodput: Share | None = Field(description="Share of the time that failures and saving leave.")
+    goodput_low: Share | None = Field(description="Lower end of its interval.")
+    goodput_high: Share | None = Field(description="Upper end of its interval.")
     mfu: Share | None = Field(description="Model FLOPs over the rated peak, failures aside.")
     mfu_low: Share | None = Field(description="Lower end of its interval.")
     mfu_high: Share | None = Field(description="Upper end of its interval.")
@@ -66,6 +68,8 @@ class ProjectedCost(Section):
     usd_low: Dollars | None = Field(description="Lower end of its interval.")
     usd_high: Dollars | None = Field(description="Upper end of its interval.")
     usd_per_million_tokens: Dollars | None = Field(description="The same for a million tokens.")
+    usd_per_million_tokens_low: Dollars | None = Field(description="Lower end of its interval.")
+    usd_per_million_tokens_high: Dollars | None = Field(description="Upper end of its interval.")
 
 
 class ProjectedRuns(Section):

@@ -112,14 +112,26 @@ def _days_words(said: Projection) -> Words:
             f"{fleet.chips:,} {fleet.chip}",
             f"{days_words(fleet.days)} ({_ends(fleet.days_low, fleet.days_high, days_words)})",
             f"{significant(fleet.tokens_per_second)}",
+            "unknown"
+            if fleet.goodput is None or fleet.goodput_low is None
+            else f"{percent(fleet.goodput)} ({_ends(fleet.goodput_low, fleet.goodput_high, percent)})",
             "unknown" if fleet.mfu is None else percent(fleet.mfu),
             "unknown" if fleet.joules is None else si(fleet.joules, "J"),
             fleet.evidence,
         )
         for fleet in said.fleets
     ]
-    rows += [(each.fleet, "", "cannot", "", "", "", each.reason) for each in said.refused]
-    columns = ("Fleet", "Chips", "Time (interval)", "Tokens/s", "MFU", "Energy", "Rests on")
+    rows += [(each.fleet, "", "cannot", "", "", "", "", each.reason) for each in said.refused]
+    columns = (
+        "Fleet",
+        "Chips",
+        "Time (interval)",
+        "Tokens/s",
+        "Goodput (interval)",
+        "MFU",
+        "Energy",
+        "Rests on",
+    )
     note = (
         f"{said.meaning} Batch: {said.global_batch:,} sequences of {said.target_sequence_length:,} tokens "
         f"({said.batch_basis}). Tokens: {said.target_tokens_basis}. Lines: intervals, {said.interval}. "
@@ -141,19 +153,24 @@ def _cost_words(said: Projection) -> Words:
             cost.fleet,
             f"{cost.provider} {cost.instance}".strip() or "unknown",
             _basis(cost) if cost.usd is not None else cost.kind,
-            "unknown"
-            if cost.usd is None or cost.usd_low is None
-            else f"{_usd(cost.usd)} ({_ends(cost.usd_low, cost.usd_high, _usd)})",
+            _usd_words(cost.usd, cost.usd_low, cost.usd_high),
+            _usd_words(
+                cost.usd_per_million_tokens, cost.usd_per_million_tokens_low, cost.usd_per_million_tokens_high
+            ),
             cost.source,
         )
         for cost in said.costs
     ]
-    columns = ("Fleet", "Instance", "Price", "Cost (interval)", "Source")
+    columns = ("Fleet", "Instance", "Price", "Cost (interval)", "Of a million tokens (interval)", "Source")
     note = (
         f"{said.meaning} Whole instances are paid for, spares with them; the interval is that of the time "
         "alone. Logarithmic scale. Prices of different kinds are no comparison of chips."
     )
     return Words("Projection: cost", finding, note, columns, rows)
+
+
+def _usd_words(value: float | None, low: float | None, high: float | None) -> str:
+    return "unknown" if value is None or low is None else f"{_usd(value)} ({_ends(low, high, _usd)})"
 
 
 def _draw(marks: Sequence[Mark], canvas: Canvas, tick: Callable[[float], str]) -> None:

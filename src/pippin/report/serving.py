@@ -17,7 +17,7 @@ from pippin.report.folders import PAGE, REPORT
 from pippin.report.html import render_template
 from pippin.report.index import Query, render_index
 from pippin.report.shelf import Shelf
-from pippin.report.sides import Side
+from pippin.report.sides import make_side
 
 HOST = "127.0.0.1"
 _HTML = "text/html; charset=utf-8"
@@ -48,7 +48,10 @@ class Site:
         `/` is the table, `/assay/NAME/report.html` a page, `/assay/NAME/report.json` its report,
         `/compare?a=NAME&b=NAME` two sides; either may be named several times.
         """
-        path, query = urlsplit(target).path, urlsplit(target).query
+        try:
+            path, query = urlsplit(target).path, urlsplit(target).query
+        except ValueError:  # such as a host in brackets that are not closed
+            return Answer(HTTPStatus.BAD_REQUEST, _TEXT, b"not an address\n")
         with self._lock:
             if path == "/":
                 return self._index(query)
@@ -74,7 +77,10 @@ class Site:
                 why = "is not there, or cannot be read" if entries else "has no assay: mark one"
                 return self._refused("Nothing to compare", [f"{label} {why}"])
             paths, reports = zip(*readable, strict=True)
-            sides.append(Side(label, paths, reports))
+            try:
+                sides.append(make_side(label, paths, reports))
+            except PippinError as error:
+                return self._refused("Nothing to compare", [_printable(str(error))])
         found = compare(*sides)
         if not found.comparable:
             return self._refused("Not comparable", found.reasons)

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pippin.errors import PippinError
+from pippin.report.folders import REPORT
 from pippin.report.intervals import Floats
 from pippin.report.schema import Report, load_report
-
-REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -105,14 +104,24 @@ def read_side(label: str, given: str) -> Side:
         PippinError: nothing is there, there is no report in it, one cannot be read or stands there twice.
     """
     found = [path for part in _parts(given) for path in _reports_at(Path(part), label)]
-    reports = [load_report(path) for path in found]
-    seen: dict[str, Path] = {}
-    for path, report in zip(found, reports, strict=True):
-        if (other := seen.setdefault(report.to_json(), path)) is not path:
+    return make_side(label, [str(path) for path in found], [load_report(path) for path in found])
+
+
+def make_side(label: str, paths: Sequence[str], reports: Sequence[Report]) -> Side:
+    """A side of these reports. One that counts twice would pass for another run.
+
+    Raises:
+        PippinError: two of them are the same.
+    """
+    seen: dict[str, int] = {}
+    for index, (path, report) in enumerate(zip(paths, reports, strict=True)):
+        if (first := seen.setdefault(report.to_json(), index)) != index:
             raise PippinError(
-                f"{label} holds one report twice: it is {other} too", where=path, fix="name each run once"
+                f"{label} holds one report twice: it is {paths[first]} too",
+                where=path,
+                fix="name each run once",
             )
-    return Side(label, tuple(map(str, found)), tuple(reports))
+    return Side(label, tuple(paths), tuple(reports))
 
 
 def _parts(given: str) -> list[str]:
