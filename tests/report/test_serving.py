@@ -297,14 +297,15 @@ def test_a_port_that_is_taken_is_an_error_for_people(folder: Path) -> None:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_to_end(folder: Path, ending: signal.Signals) -> None:
-    command = [sys.executable, "-c", "from pippin.cli.main import main; main()", "report", "serve"]
+    # Tests in the background of a shell run with Ctrl-C ignored, and would hand that on.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from pippin.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "report", "serve"]
     process = subprocess.Popen(
         [*command, str(folder), "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests in the background of a shell run with Ctrl-C ignored, and would hand that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     said = process.stdout.readline()
