@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from pippin.assay.findings import ONLY_FULL
 from pippin.job import load_job
 from pippin.models.counts import training_flops_per_token
+from pippin.report.schema import load_report
 from pippin.train.metrics import read_metrics
 
 
@@ -212,3 +214,22 @@ def test_a_target_is_projected_here_and_on_another_chip_which_was_not_measured(a
     if assayed.report.chip.platform == "cpu":
         assert "says nothing about the price or the speed of Trainium" in page
     assert "no published run of this chip" in trainium.evidence
+
+
+@pytest.mark.slow
+def test_the_assay_in_full(
+    home: Path, corpus: Path, tmp_path: Path, pippin: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Through the command, with everything that --full measures."""
+    out = tmp_path / "full"
+    options = ("--full", "--minutes", "0.3", "--model", "pippin-3m", "--data", str(corpus))
+    done = pippin("assay", *options, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    report = load_report(out / "report.json")
+    assert report.full
+    for section in ("microbenchmarks", "waterfall", "numerics", "prediction"):
+        assert getattr(report, section) is not None, report.unknown[section]
+    assert report.waterfall is not None and report.numerics is not None
+    assert report.waterfall.sum_seconds == pytest.approx(report.waterfall.whole_seconds, rel=0.02)
+    assert report.numerics.passed is not False, report.numerics.failures
+    assert not set(report.unknown.values()) & {ONLY_FULL}

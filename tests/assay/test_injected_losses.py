@@ -26,12 +26,13 @@ from pippin.assay.bars import BARS
 from pippin.assay.interleaved import Runs
 from pippin.assay.losses import Rates, waterfall
 from pippin.assay.run_time import RunTime, run_time
-from pippin.assay.taken_apart import LAUNCH, PLACE, STEP, TakenApart, take_apart
+from pippin.assay.taken_apart import LAUNCH, PLACE, STEP, UPDATE, TakenApart, take_apart
 from pippin.data.batches import Batch, Batches
 from pippin.job import Job, make_job
 from pippin.models.attention import BACKENDS, reference_attention
 from pippin.models.attention.backends import Backend
 from pippin.models.recompute import after
+from pippin.parallel.objective import Part
 from pippin.train import ledger
 from pippin.train.checkpoint import Checkpoints
 from pippin.train.ledger import read_ledger
@@ -122,9 +123,12 @@ def counted(choices: Choices) -> tuple[TakenApart, float]:
     apart = take_apart(program, batch, machine.compiled)
     arrays = [jnp.asarray(array) for array in (batch.inputs, batch.targets, segments)]
     step = machine.compiled(program._update, program.initial_state(), *arrays, np.float32(0))
-    own = (STEP, PLACE, LAUNCH)
+    gradients = program.spread.gradients
+    gradients, sums = jax.eval_shape(gradients, program.initial_state()["parameters"], None, Part(*arrays))
+    update = machine.compiled(program.apply_gradients, program.state_shapes, gradients, sums, np.float32(0))
+    own = (STEP, PLACE, LAUNCH, UPDATE)
     seconds = {name: machine.seconds(run) for name, run in apart.programs.items() if name not in own}
-    seconds |= {STEP: machine.seconds(step), PLACE: 0.0, LAUNCH: 0.0}
+    seconds |= {STEP: machine.seconds(step), UPDATE: machine.seconds(update), PLACE: 0.0, LAUNCH: 0.0}
     return apart.timed({name: [value] * 6 for name, value in seconds.items()}), seconds[STEP]
 
 
@@ -179,6 +183,23 @@ def test_a_slower_step_moves_its_own_bar(
     check(
         bars_of(parts, job, run_of(before)), bars_of(slower, job, run_of(after)), key, injected, STEPS * after
     )
+
+
+def test_the_update_alone_is_the_steps_and_gives_the_state_back() -> None:
+    """A step is its gradients and then the update; two rounds of it work on the same state."""
+    program = Program(tiny_job(), Choices("float32", "reference", scan_layers=True))
+    tokens = np.random.default_rng(0).integers(0, 300, (BATCH, LENGTH), np.int32)
+    placed = Part(*program.spread.place(tokens, tokens, np.zeros_like(tokens)))
+    gradients, sums = jax.jit(program.spread.gradients)(program.initial_state()["parameters"], None, placed)
+    apply = program.lower_apply(gradients, sums).compile()
+    state, (loss, *_) = apply(program.initial_state(), gradients, sums, np.float32(0.01))
+    expected, result = program.step(program.initial_state(), *placed, 0.01)
+    assert float(loss) == pytest.approx(result.loss, rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), state, expected)
+    batch = Batch(tokens, tokens, np.zeros_like(tokens), 0, tokens.size, "")
+    programs = take_apart(program, batch).programs
+    for name in (UPDATE, STEP, UPDATE, STEP):
+        programs[name](2)
 
 
 class Sleeps:

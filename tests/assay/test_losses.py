@@ -15,7 +15,7 @@ from pippin.assay.components import Component
 from pippin.assay.interleaved import interleave
 from pippin.assay.losses import Rates, split_flops, waterfall
 from pippin.assay.run_time import RunTime, run_time
-from pippin.assay.taken_apart import LAUNCH, PLACE, STEP, TakenApart
+from pippin.assay.taken_apart import LAUNCH, PLACE, STEP, UPDATE, TakenApart
 from pippin.job import Job, make_job
 from pippin.models.counts import training_flops_per_token
 
@@ -43,7 +43,7 @@ def seconds() -> dict[str, float]:
     """One round of a step of a second, with nothing lost to what may not be there."""
     alone = {part.name: 0.01 for part in PARTS} | {"gate and down": 0.03}
     return {
-        STEP: 1.0, PLACE: 0.02, LAUNCH: 0.01,
+        STEP: 1.0, PLACE: 0.02, LAUNCH: 0.001, UPDATE: 0.131,
         ablations.AS_RUN: 0.85, ablations.NO_ATTENTION: 0.7, ablations.NO_VOCABULARY: 0.4, **alone,
     }  # fmt: skip
 
@@ -71,18 +71,18 @@ def test_each_bar_by_hand() -> None:
     expected = {
         "arithmetic": 10 * (layers + attention + head),
         "matrix_rate": None,
-        "shapes": 10 * (5 * 2 * 0.01 - layers),
+        "shapes": 10 * (5 * 2 * 0.009 - layers),
         "attention": 10 * (0.85 - 0.7 - attention),
-        "norms": 10 * 5 * 0.01,
-        "elementwise": 10 * (2 * (0.03 - 0.01) + 2 * 0.01 + 8 * 0.01),
-        "embedding": 0.1,
+        "norms": 10 * 5 * 0.009,
+        "elementwise": 10 * (2 * (0.03 - 0.01) + 2 * 0.009 + 8 * 0.009),
+        "embedding": 0.09,
         "vocabulary": 10 * (0.7 - 0.4 - head),
-        "optimizer": 10 * (1.0 - 0.85 - 0.02),
+        "optimizer": 10 * (0.131 - 0.001),
         "recomputation": 0.0,
         "communication": None,
         "bubble": 0.0,
-        "host": 0.3,
-        "unexplained": 10 * (0.4 - 0.1 - 0.05 - 0.14 - 0.01 - 0.01),
+        "host": 0.21,
+        "unexplained": 10 * (0.4 - 0.001 - 0.09 - 0.045 - 0.13 - 0.009),
         "pace": 2.0,
         "input": 1.0,
         "compile": 2.0,
@@ -115,7 +115,7 @@ def test_with_a_rated_peak_the_fall_begins_there() -> None:
         ("communication", (STEP, ablations.AS_RUN), {ablations.ALONE: 0.85}),
         ("attention", (STEP, ablations.AS_RUN), {}),
         ("vocabulary", (STEP, ablations.AS_RUN, ablations.NO_ATTENTION), {}),
-        ("optimizer", (STEP,), {}),
+        ("optimizer", (STEP, UPDATE), {}),
         ("unexplained", (STEP, ablations.AS_RUN, ablations.NO_ATTENTION, ablations.NO_VOCABULARY), {}),
     ],
 )
@@ -132,6 +132,22 @@ def test_what_makes_the_step_slower_moves_one_bar(
         if abs((second[name].seconds or 0.0) - (first[name].seconds or 0.0)) > 1e-9
     }
     assert moved == {key: pytest.approx(2.5)}
+
+
+def without(name: str, why: str) -> dict[str, Any]:
+    rounds = {key: [value] * 7 for key, value in seconds().items() if key != name}
+    return {bar.key: bar for bar in waterfall(TakenApart(rounds, PARTS, {name: why}, 1), JOB, RATES, RUN)}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [(ablations.NO_ATTENTION, ("attention", "vocabulary")), (ablations.NO_VOCABULARY, ("vocabulary",))],
+)
+def test_what_the_device_refused_is_null_and_not_a_made_up_figure(name: str, keys: tuple[str, ...]) -> None:
+    bars = without(name, "no memory")
+    assert {key for key, bar in bars.items() if bar.reason == "no memory"} == set(keys)
+    assert all(bars[key].seconds is None for key in keys)
+    assert total(bars) == pytest.approx(RUN.whole)
 
 
 def span(category: str, start: float, end: float, name: str = "", **more: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from pippin.assay.interleaved import Compile, Runs, compile_ahead
+from pippin.assay.refusals import refusal
 from pippin.models.functions import Parameters
 from pippin.parallel.degrees import BATCH_AXES, Degrees
 from pippin.parallel.gradients import Spread
@@ -65,6 +66,9 @@ def ablations(
         load: the state's, with experts; else None.
         batch: on the devices.
         compiled: makes a program of a function and its arguments.
+
+    Raises:
+        jax.errors.JaxRuntimeError: the gradients as the step computes them do not run.
     """
     given = (parameters, load, batch)
     programs: dict[str, Runs] = {}
@@ -74,11 +78,12 @@ def ablations(
         try:
             programs[name] = make()
         except jax.errors.JaxRuntimeError as error:
-            missing[name] = str(error).splitlines()[0][:200]
+            missing[name] = refusal(error)
         return name in programs
 
     objective = spread.objective
-    add(AS_RUN, lambda: compiled(spread.gradients, *given))
+    # Without these nothing can be taken apart: an error is the caller's.
+    programs[AS_RUN] = compiled(spread.gradients, *given)
     if objective.remat != "none":
         kept = replace(objective, remat="none")
         if add(KEPT, lambda: compiled(Spread(kept, spread.mesh).gradients, *given)):

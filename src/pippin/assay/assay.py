@@ -26,6 +26,7 @@ from pippin.assay.numerics.at_hand import assay_numerics, watch_for_errors
 from pippin.assay.numerics.repeats import Repeating
 from pippin.assay.pricing import catalog_prices
 from pippin.assay.references import reference_scores
+from pippin.assay.refusals import attempted
 from pippin.assay.training import median_step
 from pippin.assay.workload import Probe, choose_preset, draft_job, probe, steps_for
 from pippin.data.dataset import Dataset
@@ -199,9 +200,10 @@ def _microbenchmarks(draft: Job, machine: Machine, observer: Observer) -> tuple[
     return rates, measure_memory_bandwidth(memory_bytes=machine.chip.memory_bytes)
 
 
-def _in_full(job: Job, probed: Probe, dataset: Dataset, observer: Observer) -> InFull:
-    """The step taken apart and every operation alone, on the first batch of the run."""
-    return measure_in_full(probed.program, training_batches(job, dataset).at(0), observer)
+def _in_full(job: Job, probed: Probe, dataset: Dataset, observer: Observer) -> InFull | str:
+    """The step taken apart and every operation alone, on the first batch of the run; or why not."""
+    batch = training_batches(job, dataset).at(0)
+    return attempted(lambda: measure_in_full(probed.program, batch, observer))
 
 
 def _plan(request: Request, preset: str, probed: Probe, dataset: Dataset) -> Job:

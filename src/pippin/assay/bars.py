@@ -13,32 +13,32 @@ BARS: dict[str, tuple[str, str]] = {
     ),
     "shapes": (
         "Shapes of the products",
-        "the layers' products alone, at their shapes and with their conversions, less their FLOPs at the "
-        "measured rate",
+        "the layers' products alone, at their shapes and with their conversions, less a launch each and "
+        "their FLOPs at the measured rate",
     ),
     "attention": ("Attention", f"gradients less gradients without attention, {_LESS}"),
-    "norms": ("Norms", "all norms alone, forward and backward"),
+    "norms": ("Norms", "all norms alone, forward and backward, less a launch each"),
     "elementwise": (
         "Elementwise work",
-        "rotary embedding, the gate of the feed-forward part and the residual sums alone",
+        "rotary embedding, the gate of the feed-forward part and the residual sums alone, less a launch each",
     ),
-    "embedding": ("Embedding", "the look-up and its gradient alone"),
+    "embedding": ("Embedding", "the look-up and its gradient alone, less a launch"),
     "vocabulary": (
         "Vocabulary loss",
         f"gradients less gradients without the loss over the vocabulary, {_LESS}",
     ),
-    "optimizer": ("Optimiser", "the step less its gradients and less placing the batch"),
+    "optimizer": ("Optimiser", "what follows the gradients, as a program of its own, less a launch"),
     "recomputation": ("Recomputation", "gradients as run less gradients with nothing recomputed"),
     "communication": (
         "Exposed communication",
         "gradients less those of devices that do not speak to one another",
     ),
     "bubble": ("Pipeline bubble", "the time in which stages of the pipeline wait"),
-    "host": ("Launching", "placing the batch and launching a program, each alone"),
-    "unexplained": ("Unexplained", "the step timed alone, less everything above"),
+    "host": ("Launching", "placing the batch and launching one program, each alone"),
+    "unexplained": ("Unexplained", "a remainder: the step timed alone, less everything above"),
     "pace": (
         "Slower in the run",
-        "the run's steps less as many steps timed alone: other programs, heat, clocks",
+        "a remainder, its cause not measured: the run's steps less as many steps timed alone",
     ),
     "input": ("Input", "ledger: opening the corpus and making batches"),
     "compile": ("Compiling", "ledger: compiling the step and the evaluation"),

@@ -80,7 +80,8 @@ class SampleText:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything the report is made from. A part that only `--full` measures is None without."""
+    """Everything the report is made from. A part that only `--full` measures is None without, and a
+    reason where the device refused it."""
 
     request: Request
     machine: Machine
@@ -102,7 +103,7 @@ class Findings:
     step_memory: tuple[int | None, str]
     prices: list[dict[str, Any]] | None
     projected: tuple[Projection, float] | None = None
-    in_full: InFull | None = None
+    in_full: InFull | str | None = None
     numerics: Numerics | str | None = None  # a reason where it could not be compared
 
 
@@ -114,7 +115,3 @@ class Unknown(dict[str, str]):
         if value is None:
             self[path] = reason
         return value
-
-    def only_full(self, path: str, value: Any) -> Any:
-        """The same for a section that only `--full` measures."""
-        return self.known(path, value, ONLY_FULL)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from pippin.assay.bars import BARS, FROM_MEASURED, Bar
-from pippin.assay.findings import Findings, Unknown
+from pippin.assay.findings import ONLY_FULL, Findings, Unknown
 from pippin.assay.in_full import InFull
 from pippin.assay.losses import Rates, waterfall
 from pippin.assay.microbenchmarks import best_rate
 from pippin.assay.rates import why_no_rated_peak
 from pippin.assay.run_time import run_time
-from pippin.assay.taken_apart import STEP
+from pippin.assay.taken_apart import STEP, UPDATE
 from pippin.assay.timing import median_interval, why_no_interval
 from pippin.models.parameters import flat_specs
 
@@ -30,8 +30,8 @@ _ONCE = "measured once, so there is no interval"
 def microbenchmarks_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
     """Rates of the job's parts; None without `--full`."""
     full = found.in_full
-    if full is None:
-        unknown.only_full("microbenchmarks", None)
+    if not isinstance(full, InFull):
+        unknown.known("microbenchmarks", None, full or ONLY_FULL)
         return None
     launch = full.launch
     section = {
@@ -79,21 +79,19 @@ def _operations(found: Findings, full: InFull) -> list[dict[str, Any]]:
     ]
     size = sum(spec.size for spec in flat_specs(found.job.shape).values()) // found.machine.chip.num_devices
     # Parameter, gradient and two moments in, all but the gradient out, float32; AdamW: 14 operations.
-    seconds = full.parts.optimizer
-    return [*rows, _operation("optimiser update", 1, 14 * size, 28 * size, seconds)]
+    return [*rows, _operation(UPDATE, 1, 14 * size, 28 * size, full.parts.rounds[UPDATE])]
 
 
 def _operation(name: str, calls: int, flops: int, size: int, seconds: Sequence[float]) -> dict[str, Any]:
     median, low, high = median_interval(seconds)
-    median = max(median, 1e-9)  # a difference of two noisy times
     return {
         "name": name,
         "calls": calls,
         "flops": flops,
         "bytes": size,
         "seconds": median,
-        "low": None if low is None else max(low, 0.0),
-        "high": None if high is None else max(high, 0.0),
+        "low": low,
+        "high": high,
         "flops_per_second": flops / median,
         "bytes_per_second": size / median,
         "repeats": len(seconds),
@@ -116,8 +114,8 @@ def _note_nulls(section: dict[str, Any], reasons: dict[str, list[str | None]], u
 def waterfall_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
     """From the peak to the delivered tokens; None without `--full`, or without a rate to begin at."""
     full, best = found.in_full, best_rate(found.rates, found.machine.choices.compute_dtype)
-    if full is None:
-        unknown.only_full("waterfall", None)
+    if not isinstance(full, InFull):
+        unknown.known("waterfall", None, full or ONLY_FULL)
         return None
     if best is None or best.flops_per_second is None:
         unknown.known("waterfall", None, _NO_RATE)
@@ -127,7 +125,9 @@ def waterfall_section(found: Findings, unknown: Unknown) -> dict[str, Any] | Non
     rates = Rates(measured, rated, why_no_rated_peak(found))
     run = run_time(found.spans)
     bars = waterfall(full.parts, found.job, rates, run)
-    seconds = {bar.key: bar.seconds for bar in bars}
+    seconds = {bar.key: bar.seconds or 0.0 for bar in bars}
+    # One may be below 0 and the other above: neither makes good for the other.
+    remainders = abs(seconds["unexplained"]) + abs(seconds["pace"])
     return {
         "begins_at": "rated peak" if rated else "measured rate",
         "rate_flops_per_second": rated or measured,
@@ -135,12 +135,13 @@ def waterfall_section(found: Findings, unknown: Unknown) -> dict[str, Any] | Non
         "whole_seconds": run.whole,
         "own_seconds": run.own,
         "tokens": run.tokens,
-        "tokens_per_second_at_peak": run.tokens / (seconds["arithmetic"] or 1.0),
+        "tokens_per_second_at_peak": run.tokens / seconds["arithmetic"],
         "tokens_per_second": run.tokens / run.whole,
         "step_seconds": float(np.median(full.parts.rounds[STEP])),
         "rounds": len(full.parts.rounds[STEP]),
         "sum_seconds": sum(bar.seconds or 0.0 for bar in bars),
-        "unexplained_share": (seconds["unexplained"] or 0.0) / run.whole,
+        "unexplained_share": remainders / run.whole,
+        "unexplained_step_share": remainders / run.step_seconds,
         "bars": [_bar_row(index, bar, rated is None, unknown) for index, bar in enumerate(bars)],
     }
 

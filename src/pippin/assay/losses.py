@@ -15,7 +15,7 @@ from pippin.assay import ablations
 from pippin.assay.bars import Bar
 from pippin.assay.job_products import attention_flops
 from pippin.assay.run_time import RunTime
-from pippin.assay.taken_apart import LAUNCH, PLACE, STEP, TakenApart
+from pippin.assay.taken_apart import LAUNCH, PLACE, STEP, UPDATE, TakenApart
 from pippin.assay.timing import median_interval
 from pippin.job import Job
 from pippin.models.counts import training_flops_per_token
@@ -45,12 +45,18 @@ class _Taken:
         return np.asarray(self.parts.rounds[name])
 
     def alone(self, *names: str) -> np.ndarray:
-        """Seconds that a step spends in these components; none where the model has none."""
+        """Seconds that a step spends in these components; none where the model has none. Each was launched
+        alone, which a part of the step is not."""
         total = np.zeros(len(self.of(STEP)))
         for part in self.parts.components:
             if part.name in names:
-                total += self.parts.micro_batches * part.calls * self.of(part.name)
+                total += self.parts.micro_batches * part.calls * self.without_launch(part.name)
         return total
+
+    def without_launch(self, name: str) -> np.ndarray:
+        """Seconds of a program less those of launching one."""
+        less: np.ndarray = self.of(name) - self.of(LAUNCH)
+        return less
 
     def ideal(self, flops: float) -> float:
         """Seconds of that many FLOPs at the measured rate."""
@@ -107,13 +113,16 @@ def _in_the_step(taken: _Taken, job: Job) -> None:
     names = [part.name for part in taken.parts.components if part.name.startswith("product ")]
     products = taken.alone(*(name for name in names if name != "product head"))
     taken.add("shapes", products - taken.ideal(layers))
-    taken.add("attention", alone - mute - taken.ideal(attention))
+    taken.difference("attention", ablations.NO_ATTENTION, alone - mute - taken.ideal(attention))
     taken.add("norms", taken.alone("norm"))
     gate = taken.alone("gate and down") - taken.alone("product down")
     taken.add("elementwise", gate + taken.alone(*_TURNS, "residual sum"))
     taken.add("embedding", taken.alone("embedding"))
-    taken.add("vocabulary", mute - bare - taken.ideal(head))
-    taken.add("optimizer", np.asarray(taken.parts.optimizer))
+    # Without attention's program its time would be in this difference too.
+    has_mute = ablations.NO_ATTENTION in taken.parts.rounds
+    last = ablations.NO_VOCABULARY if has_mute else ablations.NO_ATTENTION
+    taken.difference("vocabulary", last, mute - bare - taken.ideal(head))
+    taken.add("optimizer", taken.without_launch(UPDATE))
     taken.difference("recomputation", ablations.KEPT, as_run - kept)
     taken.difference("communication", ablations.ALONE, kept - alone)
     taken.bars.append(_bubble(job))

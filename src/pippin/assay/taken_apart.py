@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pippin.assay.ablations import AS_RUN, ablations
+from pippin.assay.ablations import ablations
 from pippin.assay.components import Component, Workpiece, components
 from pippin.assay.interleaved import Compile, Rounds, Runs, compile_ahead, interleave
 from pippin.assay.timing import Clock
@@ -20,28 +20,21 @@ from pippin.parallel.degrees import TOKEN_AXES
 from pippin.parallel.objective import Part
 from pippin.train.step import Program
 
-STEP, PLACE, LAUNCH = "step", "placing the batch", "launching a program"
+STEP, PLACE, LAUNCH, UPDATE = "step", "placing the batch", "launching a program", "optimiser update"
 
 
 @dataclass(frozen=True)
 class TakenApart:
     """Seconds of every program, one value a round, and what the programs are.
 
-    `rounds` has the step, `ablations`, and the components by name; `missing` why a program could not be had.
-    Components are of one micro-batch on one device; a step has `micro_batches`.
+    `rounds` has the step, its update, `ablations`, and the components by name; `missing` why a program
+    could not be had. Components are of one micro-batch on one device; a step has `micro_batches`.
     """
 
     rounds: Rounds
     components: tuple[Component, ...]
     missing: dict[str, str]
     micro_batches: int
-
-    @property
-    def optimizer(self) -> list[float]:
-        """Seconds of the update, a value a round: the step less its gradients and less placing its batch."""
-        names = (STEP, AS_RUN, PLACE)
-        rows = zip(*(self.rounds[name] for name in names), strict=True)
-        return [step - gradients - place for step, gradients, place in rows]
 
 
 @dataclass(frozen=True)
@@ -68,13 +61,18 @@ def take_apart(program: Program, batch: Batch, compiled: Compile = compile_ahead
     """
     state = program.initial_state()
     spread, job = program.spread, program.job
-    # The step consumes its state: what runs beside it has parameters of its own.
+    held = [state]
+    # The step consumes its state, and the update does: what runs beside it has parameters of its own.
     parameters, load = jax.tree.map(jnp.copy, (state["parameters"], state.get("load")))
     arrays = (batch.inputs, batch.targets, batch.segments)
-    less = ablations(spread, parameters, load, Part(*spread.place(*arrays)), compiled)
+    placed = Part(*spread.place(*arrays))
+    less = ablations(spread, parameters, load, placed, compiled)
+    sums = jax.eval_shape(spread.gradients, parameters, load, placed)[1]
     parts = components(workpiece(program, compiled))
     programs: dict[str, Runs] = {
-        STEP: _step(program, state, batch),
+        STEP: _step(program, held, batch),
+        # Any finite gradients cost the same: the parameters serve as such.
+        UPDATE: _update(program, held, parameters, jax.tree.map(lambda x: np.ones(x.shape, x.dtype), sums)),
         PLACE: lambda calls: _place(program, arrays, calls),
         LAUNCH: launch(),
         **less.programs,
@@ -106,8 +104,8 @@ def workpiece(program: Program, compiled: Compile = compile_ahead) -> Workpiece:
     )
 
 
-def _step(program: Program, state: Any, batch: Batch) -> Runs:
-    held = [state]
+def _step(program: Program, held: list[Any], batch: Batch) -> Runs:
+    """The step; it takes the state out of `held` and puts the next one there."""
 
     def run(calls: int) -> None:
         for _ in range(calls):
@@ -117,6 +115,17 @@ def _step(program: Program, state: Any, batch: Batch) -> Runs:
     return run
 
 
+def _update(program: Program, held: list[Any], gradients: Any, sums: Any) -> Runs:
+    """What the step does once it has its gradients, with the same state as the step, in turn."""
+    compiled = program.lower_apply(gradients, sums).compile()
+
+    def run(calls: int) -> None:
+        for _ in range(calls):
+            held[0], _ = jax.block_until_ready(compiled(held[0], gradients, sums, np.float32(0)))
+
+    return run
+
+
 def _place(program: Program, arrays: tuple[np.ndarray, ...], calls: int) -> None:
     for _ in range(calls):
-        program.spread.place(*arrays)
+        jax.block_until_ready(program.spread.place(*arrays))

@@ -48,5 +48,8 @@ class Waterfall(Section):
     step_seconds: Seconds = Field(description="Median time of the step, timed beside its parts.")
     rounds: int = Field(ge=1, description="Rounds in which the step and its parts were timed in turn.")
     sum_seconds: Seconds = Field(description="Sum of all bars; the whole, but for rounding.")
-    unexplained_share: Share = Field(description="The bar of what is unexplained, over the whole.")
+    unexplained_share: Share = Field(
+        description="Sizes of the remainders `unexplained` and `pace`, added up, over `whole_seconds`."
+    )
+    unexplained_step_share: Share = Field(description="The same over the time of the training's steps.")
     bars: tuple[WaterfallBar, ...] = Field(min_length=1, description="The parts, in order.")

@@ -12,7 +12,7 @@ from pippin.report.waterfall import Waterfall, WaterfallBar
 # Shorter than this share of the whole a bar is in the table alone.
 _SHOWN_SHARE = 0.002
 _ROW = 27
-_OWN = {"arithmetic": "model", "unexplained": "second"}
+_OWN = {"arithmetic": "model", "unexplained": "second", "pace": "second"}
 
 
 def waterfall_figure(report: Report) -> list[Figure]:
@@ -46,12 +46,16 @@ def _words(fall: Waterfall) -> Words:
     finding = (
         f"Of {duration(fall.whole_seconds)} of training the arithmetic alone would take {duration(first)} at "
         f"the {fall.begins_at}, {si(fall.rate_flops_per_second, 'FLOP/s')}; most of the rest went into "
-        f"{named}; {percent(fall.unexplained_share)} is unexplained."
+        f"{named}; remainders without a measured cause, unexplained and slower in the run, are together "
+        f"{percent(fall.unexplained_share)} of it and {percent(fall.unexplained_step_share)} of its "
+        "steps' time."
     )
     note = (
         f"From {significant(fall.tokens_per_second_at_peak)}{SPACE}tokens/s at the {fall.begins_at} to "
-        f"{significant(fall.tokens_per_second)}{SPACE}tokens/s delivered. Each loss is measured by itself, "
-        f"in {fall.rounds:,} rounds; the assay's own measuring ({duration(fall.own_seconds)}) is in no bar."
+        f"{significant(fall.tokens_per_second)}{SPACE}tokens/s delivered. Losses in the step are "
+        f"programs of their own or differences of two, in {fall.rounds:,} rounds, those around it "
+        "spans of the ledger; unexplained and slower in the run are not measured but left over. The assay's "
+        f"own measuring ({duration(fall.own_seconds)}) is in no bar."
     )
     if fall.begins_at == "measured rate":
         note += " No peak is published for this chip, so the fall begins at the matrix rate measured on it."

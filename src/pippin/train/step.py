@@ -26,7 +26,7 @@ from pippin.models.parameters import initial_parameters, parameter_specs
 from pippin.parallel.degrees import Degrees, check, resolve
 from pippin.parallel.gradients import Spread
 from pippin.parallel.layers import Remat
-from pippin.parallel.objective import Objective, Part
+from pippin.parallel.objective import Objective, Part, Sums
 from pippin.parallel.placement import make_mesh, place, state_shardings
 from pippin.parallel.rules import map_specs
 from pippin.train.optimizer import make_optimizer
@@ -147,6 +147,12 @@ class Program:
         rate = jax.ShapeDtypeStruct((), jnp.float32)
         return update.trace(self.state_shapes, self._tokens, self._tokens, self._tokens, rate)
 
+    def lower_apply(self, gradients: Any, sums: Any) -> Any:
+        """`apply_gradients` before it is compiled, as a program of its own; like the step it takes a rate and
+        consumes the state."""
+        update = jax.jit(self.apply_gradients, donate_argnums=0, out_shardings=(self.shardings, None))
+        return update.lower(self.state_shapes, gradients, sums, np.float32(0))
+
     def trace_score(self) -> Any:
         """The evaluation before it is lowered."""
         tokens, parameters = self._tokens, self.state_shapes["parameters"]
@@ -205,8 +211,22 @@ class Program:
     def _update(
         self, state: State, inputs: Array, targets: Array, segments: Array, rate: Array
     ) -> tuple[State, tuple[Array, Array, Array, dict[str, Array]]]:
-        load, batch = state.get("load"), Part(inputs, targets, segments)
-        gradients, (loss, report) = self._spread.gradients(state["parameters"], load, batch)
+        batch = Part(inputs, targets, segments)
+        gradients, sums = self._spread.gradients(state["parameters"], state.get("load"), batch)
+        return self.apply_gradients(state, gradients, sums, rate)
+
+    def apply_gradients(
+        self, state: State, gradients: Any, sums: Sums, rate: Array
+    ) -> tuple[State, tuple[Array, Array, Array, dict[str, Array]]]:
+        """What a step does once it has its gradients: the new state, and what the step reports.
+
+        Args:
+            state: before the step.
+            gradients: a pytree like the parameters.
+            sums: what `Spread.gradients` gives beside them.
+            rate: learning rate, a scalar.
+        """
+        load, (loss, report) = state.get("load"), sums
         norm = optax.global_norm(gradients)
         updates, optimizer = self._optimizer.update(gradients, state["optimizer"], state["parameters"])
         updates = jax.tree.map(lambda update: -rate * update, updates)

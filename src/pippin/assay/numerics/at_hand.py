@@ -12,6 +12,7 @@ import numpy as np
 from pippin.assay.numerics.check import Numerics, check_numerics
 from pippin.assay.numerics.computer import Computer
 from pippin.assay.numerics.repeats import RepeatCheck
+from pippin.assay.refusals import attempted
 from pippin.data.dataset import Dataset
 from pippin.job import Job
 from pippin.models.counts import training_flops_per_token
@@ -54,6 +55,18 @@ def assay_numerics(
         reference = Computer(jax.local_devices(backend="cpu")[0])
     except RuntimeError:
         return "JAX was started without its CPU device, on which the reference runs: see JAX_PLATFORMS"
+    return attempted(lambda: _compared(program, trained, dataset, watch, observer, leave, reference))
+
+
+def _compared(
+    program: Program,
+    trained: Trained,
+    dataset: Dataset,
+    watch: RepeatCheck,
+    observer: Observer,
+    leave: Callable[[], None],
+    reference: Computer,
+) -> Numerics:
     observer.phase("repeating a fixed computation")
     repeats = watch.repeat_for(_SECONDS_OF_REPEATS)
     leave()

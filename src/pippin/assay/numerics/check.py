@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -17,6 +17,7 @@ from pippin.assay.numerics.products import WholeProduct, compare_whole
 from pippin.assay.numerics.repeats import Repeats
 from pippin.assay.numerics.trajectories import Trainer, Trajectories, compare_runs
 from pippin.assay.numerics.update import compare_update
+from pippin.assay.refusals import attempted, refusal
 from pippin.data.dataset import Dataset
 from pippin.job import Job
 from pippin.models.attention import attention_backend
@@ -24,6 +25,8 @@ from pippin.models.parameters import initial_parameters
 from pippin.train.observer import Observer
 from pippin.train.setup import training_batches
 from pippin.train.step import Choices, Program
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,21 @@ def check_numerics(
             whole += compare_whole(operation, run) if operation.equation else []
         except jax.errors.JaxRuntimeError as error:
             # A compiler may have no code for an operation by itself that it has within a program.
-            unchecked.append(f"{operation.name} does not run by itself: {str(error).splitlines()[0]}")
+            unchecked.append(f"{operation.name} does not run by itself: {refusal(error)}")
         observer.progress(done, len(steps))
         leave()
-    deviations += compare_update(job.train, job.shape.d_model, chip)
+
+    def rows(what: str, compared: Callable[[], list[Row]]) -> list[Row]:
+        """Those of a comparison; none, and a note, where the device does not carry it out."""
+        found = attempted(compared)
+        if not isinstance(found, str):
+            return found
+        unchecked.append(f"{what}: {found}")
+        return []
+
+    deviations += rows("the optimiser", lambda: compare_update(job.train, job.shape.d_model, chip))
     observer.phase("numerics: layers")
-    layers = compare_layers(job, choices, chip, reference, values, batch)
+    layers = rows("layers", lambda: compare_layers(job, choices, chip, reference, values, batch))
     leave()
     observer.phase("numerics: short runs on both sides")
     plain = PlainProgram(job, reference.device)

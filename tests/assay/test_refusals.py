@@ -1,0 +1,74 @@
+"""A device without memory for a measurement leaves a null with its reason, and the assay goes on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import pytest
+
+from pippin.assay import assay as recipe
+from pippin.assay import full_sections
+from pippin.assay.findings import Unknown
+from pippin.assay.numerics import at_hand, check
+from pippin.assay.refusals import attempted, refusal
+
+FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\ndetails"
+REASON = "the device's memory does not hold it: RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."
+
+
+def refuses(*arguments: Any, **more: Any) -> Any:
+    raise jax.errors.JaxRuntimeError(FULL)
+
+
+def test_only_what_the_device_refused_is_taken_for_a_refusal() -> None:
+    assert attempted(lambda: 3) == 3
+    assert attempted(refuses) == REASON
+    assert refusal(jax.errors.JaxRuntimeError("INTERNAL: broken\nmore")) == "INTERNAL: broken"
+    with pytest.raises(ZeroDivisionError):
+        attempted(lambda: 1 // 0)
+
+
+def test_a_step_that_cannot_be_taken_apart_leaves_two_nulls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "measure_in_full", refuses)
+    monkeypatch.setattr(recipe, "training_batches", lambda *_: SimpleNamespace(at=lambda _: None))
+    in_full = recipe._in_full(*[SimpleNamespace(program=None)] * 4)  # type: ignore[arg-type]
+    machine = SimpleNamespace(choices=SimpleNamespace(compute_dtype="float32"))
+    found: Any = SimpleNamespace(in_full=in_full, rates=[], machine=machine)
+    unknown = Unknown()
+    assert full_sections.microbenchmarks_section(found, unknown) is None
+    assert full_sections.waterfall_section(found, unknown) is None
+    assert unknown == {"microbenchmarks": REASON, "waterfall": REASON}
+
+
+def test_layers_and_update_that_do_not_run_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other comparisons count; the verdict is then not that all passed."""
+    batches = SimpleNamespace(at=lambda _: None)
+    replaced = {"operations": lambda *_, **__: [], "attention_backend": lambda _: None}
+    replaced |= {"training_batches": lambda *_: batches, "PlainProgram": lambda *_: None}
+    replaced |= {"compare_runs": lambda *_, **__: "runs"}
+    replaced |= dict.fromkeys(("compare_update", "compare_layers"), refuses)
+    for name, fake in replaced.items():
+        monkeypatch.setattr(check, name, fake)
+    side = SimpleNamespace(device=SimpleNamespace(platform="cpu"))
+    job = SimpleNamespace(train=SimpleNamespace(z_loss=0.0), shape=SimpleNamespace(d_model=8))
+    choices = SimpleNamespace(attention="", compute_dtype="float32")
+    given: Any = (job, choices, None, side, side)
+    found = check.check_numerics(
+        *given, program=lambda *_: None, parameters={}, repeats="repeats", seconds=1.0
+    )  # type: ignore[call-overload]
+    assert found.unchecked == (f"the optimiser: {REASON}", f"layers: {REASON}")
+    assert (found.deviations, found.layers, found.runs) == ([], [], "runs")
+
+
+def test_numerics_whose_runs_do_not_fit_are_null_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_hand, "check_numerics", refuses)
+    job = SimpleNamespace(shape="shape")
+    monkeypatch.setattr(at_hand, "reduced_job", lambda *_: job)
+    program = SimpleNamespace(job=job, choices=None)
+    trained = SimpleNamespace(state={"parameters": {}})
+    watch = SimpleNamespace(repeat_for=lambda _: None)
+    observer = SimpleNamespace(phase=lambda _: None)
+    given: Any = (program, trained, None, watch, observer, lambda: None)
+    assert at_hand.assay_numerics(*given) == REASON
