@@ -153,7 +153,7 @@ def _signed(value: float) -> str:
 
 def _draw_runs(numerics: Numerics, canvas: Canvas) -> None:
     first, second = _halves(canvas)
-    axes = panel(canvas, first, "Loss, nats per token: chip on reference (broad)", x_label="step")
+    axes = panel(canvas, first, "Loss, nats per token (reference: broad)", x_label="step")
     for run in numerics.runs:
         steps = range(1, len(run.chip) + 1)
         axes.plot(steps, run.reference, color=colour("other"), linewidth=4)
