@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pippin.errors import PippinError, explained, nearest
+from pippin.errors import PippinError, explained, first_line, nearest
 
 # What each failure of the file system is called; the numbers are the system's.
 EXPLANATIONS = {
@@ -83,3 +83,9 @@ def test_nearest() -> None:
     assert nearest("seqence_lenght", iter(known)) == "sequence_length"
     assert nearest("zzz", known) is None
     assert nearest("steps", []) is None
+
+
+def test_an_error_of_others_in_one_line() -> None:
+    assert first_line(MemoryError()) == "MemoryError"
+    assert first_line(ValueError("\n one\ntwo")) == "one"
+    assert len(first_line(ValueError("long " * 100))) == 200

@@ -34,6 +34,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def first_line(error: BaseException) -> str:
+    """What somebody else's error says, at most 200 characters of one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 _OS_ERRORS = {
     errno.ENOSPC: ("no space left on the device", "free some space, or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),

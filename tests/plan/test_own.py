@@ -23,20 +23,9 @@ from pippin.plan.runs import Run, Table, model_flops
 from pippin.plan.steptime import step_time
 from pippin.plan.validation import headline_runs
 
-MACHINE = AtHand(
-    name="Some CPU @ 2.0 GHz",
-    platform="cpu",
-    catalog_id=None,
-    unit="machine",
-    num_devices=1,
-    cores=2,
-    memory_bytes=16 * 2**30,
-    compute_dtype="float32",
-    attention="reference",
-    remat="none",
-    matrix_flops_per_second=250e9,
-    memory_bytes_per_second=27e9,
-)
+from .conftest import CPU
+
+MACHINE = replace(CPU, name="Some CPU @ 2.0 GHz")
 
 
 def shape_of(name: str) -> ModelConfig:

@@ -21,21 +21,9 @@ from pippin.plan.own import learned
 from pippin.plan.projection import DEFAULT_FLEETS, Measured, Projection, project, read_fleets, read_target
 from pippin.plan.ranked import Rated, rank
 
+from .conftest import CPU
+
 SMALL = ModelConfig.model_validate({**preset("pippin-5m"), "vocab_size": 8192})
-CPU = AtHand(
-    name="Some CPU",
-    platform="cpu",
-    catalog_id=None,
-    unit="machine",
-    num_devices=1,
-    cores=2,
-    memory_bytes=16 * 2**30,
-    compute_dtype="float32",
-    attention="reference",
-    remat="none",
-    matrix_flops_per_second=250e9,
-    memory_bytes_per_second=27e9,
-)
 H100 = replace(
     CPU, name="NVIDIA H100", platform="cuda", catalog_id="h100_sxm", unit="chip", compute_dtype="bfloat16"
 )

@@ -101,7 +101,7 @@ def ablations(
 
     objective = replace(objective, attention=no_attention)
     add(NO_ATTENTION, lambda: less(objective))
-    bare = _WithoutVocabulary(**{field.name: getattr(objective, field.name) for field in fields(objective)})
+    bare = _WithoutVocabulary(**_changed(objective))
     add(NO_VOCABULARY, lambda: less(bare))
     return Ablations(programs, missing)
 

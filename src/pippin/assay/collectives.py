@@ -18,7 +18,9 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pippin.assay.interleaved import Runs, compile_ahead
 from pippin.assay.timing import Clock, median_interval, seconds_per_call
+from pippin.errors import first_line
 
 _AXIS = "devices"
 # Latency, and two sizes at which bandwidth counts.
@@ -64,13 +66,13 @@ def _measure(kind: str, count: int, size: int, seconds_each: float, clock: Clock
         run, bytes_each = _program(kind, count, size)
         timed = seconds_per_call(run, seconds_each, clock=clock)
     except (jax.errors.JaxRuntimeError, NotImplementedError, MemoryError) as error:
-        return Collective(kind, count, size, None, None, None, None, 0, str(error).splitlines()[0][:200])
+        return Collective(kind, count, size, None, None, None, None, 0, first_line(error))
     median, low, high = median_interval(timed)
     sent = KINDS[kind].share(count) * bytes_each
     return Collective(kind, count, bytes_each, median, low, high, sent / median or None, len(timed))
 
 
-def _program(kind: str, count: int, size: int) -> tuple[Callable[[int], None], int]:
+def _program(kind: str, count: int, size: int) -> tuple[Runs, int]:
     """Calls of the compiled collective, and the bytes that a device holds of the larger side."""
     # A whole number of float32 for each pair of devices.
     elements = max(1, size // 4 // count**2) * count**2
@@ -86,13 +88,7 @@ def _program(kind: str, count: int, size: int) -> tuple[Callable[[int], None], i
         out_specs=PartitionSpec(_AXIS),
         check_vma=False,
     )
-    compiled = jax.jit(function).lower(array).compile()
-
-    def run(calls: int) -> None:
-        for _ in range(calls):
-            jax.block_until_ready(compiled(array))
-
-    return run, 4 * elements
+    return compile_ahead(function, array), 4 * elements
 
 
 @dataclass(frozen=True)

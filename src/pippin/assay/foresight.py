@@ -14,6 +14,7 @@ from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.plan.at_hand import AtHand
 from pippin.plan.calibration import Calibration, read_calibration, shipped_calibration
+from pippin.plan.estimate import Estimate
 from pippin.plan.foresight import Foresight, foresee
 from pippin.storage import write_json
 from pippin.train.run import PREDICTION
@@ -34,7 +35,7 @@ def at_hand(machine: Machine, rates: Sequence[MatmulRate], bandwidth: Bandwidth)
         name=chip.name,
         platform=chip.platform,
         catalog_id=known.chip_id if known else None,
-        unit=known.unit if known else ("machine" if chip.platform == "cpu" else "device"),
+        unit=machine.unit,
         num_devices=chip.num_devices,
         cores=chip.cores,
         memory_bytes=chip.memory_bytes,
@@ -65,17 +66,10 @@ def predict(job: Job, machine: AtHand, calibration: Calibration, folder: Path) -
 
 
 def _content(found: Foresight) -> dict[str, Any]:
-    speed, mfu = found.tokens_per_second, found.mfu
     return {
-        "step_seconds": found.step.value,
-        "step_seconds_low": found.step.low,
-        "step_seconds_high": found.step.high,
-        "tokens_per_second": speed.value,
-        "tokens_per_second_low": speed.low,
-        "tokens_per_second_high": speed.high,
-        "mfu": mfu and mfu.value,
-        "mfu_low": mfu and mfu.low,
-        "mfu_high": mfu and mfu.high,
+        **Estimate.fields("step_seconds", found.step),
+        **Estimate.fields("tokens_per_second", found.tokens_per_second),
+        **Estimate.fields("mfu", found.mfu),
         "mfu_basis": found.mfu_basis,
         "memory_bytes": round(found.memory_bytes),
         "memory_basis": found.memory_basis,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from pippin.assay.timing import MIN_REPEATS, PATIENCE, Clock
+from pippin.assay.timing import MIN_REPEATS, PATIENCE, Clock, elapsed, enough_calls
 
 Runs = Callable[[int], None]  # makes so many calls, and returns when the last one's result is there
 # From a function and its arguments to a program of it that can be timed.
@@ -42,7 +42,7 @@ def interleave(
     while rounds == 0 or clock() - began < (seconds if rounds >= MIN_REPEATS else PATIENCE * seconds):
         for name, run in programs.items():
             run(1)
-            timed[name].append(_elapsed(run, calls[name], clock) / calls[name])
+            timed[name].append(elapsed(run, calls[name], clock) / calls[name])
         rounds += 1
     return timed
 
@@ -51,24 +51,21 @@ def compile_ahead(function: Callable[..., Any], *arguments: Any) -> Runs:
     """The function compiled for these arguments, and run once. Each call is timed to its result, as are the
     steps of a run: from the host's call, with the launch."""
     compiled = jax.jit(function).lower(*arguments).compile()
-    jax.block_until_ready(compiled(*arguments))
+    run = blocking(lambda: compiled(*arguments))
+    run(1)
+    return run
+
+
+def blocking(call: Callable[[], Any]) -> Runs:
+    """Calls that each wait for their result."""
 
     def run(calls: int) -> None:
         for _ in range(calls):
-            jax.block_until_ready(compiled(*arguments))
+            jax.block_until_ready(call())
 
     return run
 
 
 def _calls(run: Runs, clock: Clock) -> int:
     run(1)
-    calls = 1
-    while _elapsed(run, calls, clock) < _TURN_SECONDS and calls < _MAX_CALLS:
-        calls *= 2
-    return calls
-
-
-def _elapsed(run: Runs, calls: int, clock: Clock) -> float:
-    start = clock()
-    run(calls)
-    return clock() - start
+    return enough_calls(run, clock, _TURN_SECONDS, _MAX_CALLS)[0]

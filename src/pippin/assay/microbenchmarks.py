@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pippin.assay.timing import Clock, median_interval, seconds_per_call, why_no_interval
+from pippin.errors import first_line
 
 Shape = tuple[int, int, int]
 
@@ -108,7 +109,7 @@ def measure_matmul(
             run = _product(dtype, shape)
             seconds = seconds_per_call(run, seconds_each, clock=clock)
         except _UNSUPPORTED as error:
-            rates.append(MatmulRate(dtype, *shape, None, None, None, 0, _first_line(error)))
+            rates.append(MatmulRate(dtype, *shape, None, None, None, 0, first_line(error)))
         else:
             rates.append(matmul_rate(dtype, shape, seconds))
     if progress:
@@ -262,8 +263,3 @@ def _in_place(kernel: Callable[..., jax.Array], output: jax.Array, *inputs: Any)
         output.block_until_ready()
 
     return run
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

@@ -149,11 +149,11 @@ def _fleet(each: Projected, index: int, unknown: Unknown) -> dict[str, Any]:
         "layout": each.layout,
         "memory_bytes": round(each.memory_bytes),
         "fits": each.fits,
-        **_spread("days", each.seconds.scaled(1 / _DAY)),
-        **_spread("tokens_per_second", each.tokens_per_second),
-        **_spread("goodput", each.goodput),
-        **_spread("mfu", each.mfu),
-        **_spread("joules", joules),
+        **Estimate.fields("days", each.seconds.scaled(1 / _DAY)),
+        **Estimate.fields("tokens_per_second", each.tokens_per_second),
+        **Estimate.fields("goodput", each.goodput),
+        **Estimate.fields("mfu", each.mfu),
+        **Estimate.fields("joules", joules),
         "power_basis": f"{each.energy.term}; {each.energy.basis}" if joules else "unknown",
         "rests_on": each.rests_on,
     }
@@ -175,16 +175,9 @@ def _costs(every: list[Projected], unknown: Unknown) -> list[dict[str, Any]]:
             basis = cost.basis
             names = ("provider", "instance", "kind", "term", "region", "date", "source", "usd_per_chip_hour")
             row = {"fleet": each.name, **{name: getattr(basis, name) for name in names}}
-            row |= _spread("usd", cost.usd)
-            row |= _spread("usd_per_million_tokens", cost.usd_per_million_tokens)
+            row |= Estimate.fields("usd", cost.usd)
+            row |= Estimate.fields("usd_per_million_tokens", cost.usd_per_million_tokens)
             for name, value in row.items():
                 unknown.known(f"projection.costs.{len(rows)}.{name}", value, cost.reason or "no bound")
             rows.append(row)
     return rows
-
-
-def _spread(name: str, estimate: Estimate | None) -> dict[str, float | None]:
-    if estimate is None:
-        return {name: None, f"{name}_low": None, f"{name}_high": None}
-    low, high = estimate.as_list()
-    return {name: estimate.value, f"{name}_low": low, f"{name}_high": high}

@@ -7,12 +7,14 @@ from typing import TypeVar
 
 import jax
 
+from pippin.errors import first_line
+
 Found = TypeVar("Found")
 
 
 def refusal(error: jax.errors.JaxRuntimeError) -> str:
     """The error in one line."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    line = first_line(error)
     return f"the device's memory does not hold it: {line}" if "RESOURCE_EXHAUSTED" in line else line
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pippin.assay.ablations import ablations
 from pippin.assay.components import Component, Workpiece, components
-from pippin.assay.interleaved import Compile, Rounds, Runs, compile_ahead, interleave
+from pippin.assay.interleaved import Compile, Rounds, Runs, blocking, compile_ahead, interleave
 from pippin.assay.timing import Clock
 from pippin.assay.transfers import launch
 from pippin.data.batches import Batch
@@ -73,7 +73,7 @@ def take_apart(program: Program, batch: Batch, compiled: Compile = compile_ahead
         STEP: _step(program, held, batch),
         # Any finite gradients cost the same: the parameters serve as such.
         UPDATE: _update(program, held, parameters, jax.tree.map(lambda x: np.ones(x.shape, x.dtype), sums)),
-        PLACE: lambda calls: _place(program, arrays, calls),
+        PLACE: blocking(lambda: spread.place(*arrays)),
         LAUNCH: launch(),
         **less.programs,
         **{part.name: run for part, run in parts},
@@ -124,8 +124,3 @@ def _update(program: Program, held: list[Any], gradients: Any, sums: Any) -> Run
             held[0], _ = jax.block_until_ready(compiled(held[0], gradients, sums, np.float32(0)))
 
     return run
-
-
-def _place(program: Program, arrays: tuple[np.ndarray, ...], calls: int) -> None:
-    for _ in range(calls):
-        jax.block_until_ready(program.spread.place(*arrays))

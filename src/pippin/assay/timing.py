@@ -31,10 +31,10 @@ def seconds_per_call(run: Callable[[int], None], seconds: float, *, clock: Clock
     """
     began = clock()
     run(1)
-    calls, first = _enough_calls(run, clock)
+    calls, first = enough_calls(run, clock, REPEAT_SECONDS, _MAX_CALLS_A_REPEAT)
     timed = [first]
     while clock() - began < (seconds if len(timed) >= MIN_REPEATS else PATIENCE * seconds):
-        timed.append(_elapsed(run, calls, clock) / calls)
+        timed.append(elapsed(run, calls, clock) / calls)
     return timed
 
 
@@ -61,15 +61,17 @@ def why_no_interval(repeats: int) -> str | None:
     return f"too few repeats fitted into the time for an interval: {repeats} of {MIN_REPEATS}"
 
 
-def _enough_calls(run: Callable[[int], None], clock: Clock) -> tuple[int, float]:
+def enough_calls(
+    run: Callable[[int], None], clock: Clock, least_seconds: float, most_calls: int
+) -> tuple[int, float]:
     """The number of calls that lasts long enough, by doubling, and the seconds of one of them."""
     calls = 1
-    while (elapsed := _elapsed(run, calls, clock)) < REPEAT_SECONDS and calls < _MAX_CALLS_A_REPEAT:
+    while (seconds := elapsed(run, calls, clock)) < least_seconds and calls < most_calls:
         calls *= 2
-    return calls, elapsed / calls
+    return calls, seconds / calls
 
 
-def _elapsed(run: Callable[[int], None], calls: int, clock: Clock) -> float:
+def elapsed(run: Callable[[int], None], calls: int, clock: Clock) -> float:
     start = clock()
     run(calls)
     return clock() - start

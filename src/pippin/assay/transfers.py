@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pippin.assay.interleaved import Runs
+from pippin.assay.interleaved import Runs, blocking, compile_ahead
 from pippin.assay.timing import Clock, median_interval, seconds_per_call
 
 COPY_SIZES = (4096, 2**20, 2**26)
@@ -40,11 +41,7 @@ def measure_copies(
         # A CPU takes an aligned array of the host as it is. One that is not it copies, as it would a batch.
         odd = int(device.platform == "cpu")
         host = np.random.default_rng(0).integers(0, 255, size + odd, np.uint8)[odd:]
-
-        def run(calls: int, host: np.ndarray = host) -> None:
-            for _ in range(calls):
-                jax.block_until_ready(jax.device_put(host, device))
-
+        run = blocking(partial(jax.device_put, host, device))
         found[size] = Timed.of(seconds_per_call(run, seconds_each, clock=clock))
     return found
 
@@ -52,13 +49,7 @@ def measure_copies(
 def launch() -> Runs:
     """A program of one addition, from its call to its result: nothing but launching."""
     one = jax.device_put(np.float32(1), jax.local_devices()[0])
-    compiled = jax.jit(lambda x: x + jnp.float32(1)).lower(one).compile()
-
-    def run(calls: int) -> None:
-        for _ in range(calls):
-            jax.block_until_ready(compiled(one))
-
-    return run
+    return compile_ahead(lambda x: x + jnp.float32(1), one)
 
 
 def measure_launch(*, seconds: float = 0.2, clock: Clock = time.perf_counter) -> Timed:

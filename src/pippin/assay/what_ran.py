@@ -22,7 +22,7 @@ def chip_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
         "catalog_id": unknown.known(
             "chip.catalog_id", known and known.chip_id, f"the catalog has no entry for {chip.device_kind}"
         ),
-        "unit": known.unit if known else ("machine" if chip.platform == "cpu" else "device"),
+        "unit": found.machine.unit,
         "rules": {
             "rule_name": rules.rule_name,
             **asdict(found.machine.choices),

@@ -59,6 +59,12 @@ class Estimate:
         """[low, high]; None where there is no bound."""
         return [x if math.isfinite(x) else None for x in (self.low, self.high)]
 
+    @staticmethod
+    def fields(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+        """`name`, `name_low` and `name_high` of a report's section; all None where there is no estimate."""
+        low, high = estimate.as_list() if estimate else (None, None)
+        return {name: estimate.value if estimate else None, f"{name}_low": low, f"{name}_high": high}
+
 
 @cache
 def _normal_points() -> Floats:

@@ -13,6 +13,8 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from pippin.errors import first_line
+
 
 def main() -> None:
     """Answers the request, with `error` where libtpu refuses."""
@@ -35,8 +37,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         devices: Any = topologies.get_topology_desc(request["topology"], platform="tpu").devices
     except Exception as error:  # noqa: BLE001 - whatever libtpu says is the answer
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return {"error": f"libtpu gives no topology '{request['topology']}': {first[:200]}"}
+        return {"error": f"libtpu gives no topology '{request['topology']}': {first_line(error)}"}
     found: dict[str, Any] = {"devices": len(devices), "device_kind": devices[0].device_kind}
     if request["job"] is not None:
         found |= _compiled(request, devices[: request["devices"]])

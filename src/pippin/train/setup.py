@@ -40,6 +40,11 @@ class Machine:
         return self.peak.tflops * 1e12 * self.num_chips if self.peak else None
 
     @property
+    def unit(self) -> str:
+        """What rates are counted per; of a chip that the catalog does not know, a whole CPU or a device."""
+        return self.known.unit if self.known else ("machine" if self.chip.platform == "cpu" else "device")
+
+    @property
     def num_chips(self) -> int:
         """Devices that have a peak of their own: a CPU's, however many, share one machine."""
         return 1 if self.chip.platform == "cpu" else self.chip.num_devices
