@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from pippin.assay import microbenchmarks
+from pippin.assay.findings import Unknown
 from pippin.assay.microbenchmarks import (
     MatmulRate,
     best_rate,
@@ -18,6 +19,8 @@ from pippin.assay.microbenchmarks import (
     triad_array_bytes,
     triad_method,
 )
+from pippin.assay.rates import bandwidth_section
+from pippin.report.sections import MemoryBandwidth
 
 MIB = 2**20
 
@@ -147,7 +150,21 @@ def test_the_triad_counts_three_arrays(monkeypatch):
     slow = FakeKernel(10)
     monkeypatch.setattr(microbenchmarks, "_triad", lambda elements: slow.run)
     bandwidth = measure_memory_bandwidth(array_bytes=400, seconds=1, clock=slow.clock)
-    assert bandwidth.low is None and "1 of 6" in bandwidth.method
+    assert bandwidth.low is None and "1 of 6" in bandwidth.reason
+
+
+def test_a_bandwidth_that_the_device_refuses_is_absent_with_the_reason(monkeypatch):
+    def refuse(elements):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room\ndetails")
+
+    monkeypatch.setattr(microbenchmarks, "_triad", refuse)
+    bandwidth = measure_memory_bandwidth(array_bytes=400)
+    assert (bandwidth.bytes_per_second, bandwidth.low, bandwidth.high) == (None, None, None)
+    unknown = Unknown()
+    section = MemoryBandwidth.model_validate(bandwidth_section(bandwidth, unknown))
+    assert section.array_bytes == 400 and "triad" in str(section.method)
+    why = "RESOURCE_EXHAUSTED: no room"
+    assert unknown == {f"memory_bandwidth.{name}": why for name in ("bytes_per_second", "low", "high")}
 
 
 def test_triad_array_bytes():

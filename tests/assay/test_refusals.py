@@ -12,7 +12,11 @@ from pippin.assay import assay as recipe
 from pippin.assay import full_sections
 from pippin.assay.findings import Unknown
 from pippin.assay.numerics import at_hand, check
+from pippin.assay.numerics.computer import Computer
+from pippin.assay.numerics.repeats import RepeatCheck, Repeats
 from pippin.assay.refusals import attempted, refusal
+from pippin.assay.training import sample_section
+from pippin.cli import main
 
 FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\ndetails"
 REASON = "the device's memory does not hold it: RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."
@@ -56,9 +60,10 @@ def test_layers_and_update_that_do_not_run_are_noted(monkeypatch: pytest.MonkeyP
     choices = SimpleNamespace(attention="", compute_dtype="float32")
     given: Any = (job, choices, None, side, side)
     found = check.check_numerics(
-        *given, program=lambda *_: None, parameters={}, repeats="repeats", seconds=1.0
+        *given, program=lambda *_: None, parameters={}, repeats=Repeats(1, refused="at 3: no"), seconds=1.0
     )  # type: ignore[call-overload]
-    assert found.unchecked == (f"the optimiser: {REASON}", f"layers: {REASON}")
+    first = "the repeated computation at 3: no"
+    assert found.unchecked == (first, f"the optimiser: {REASON}", f"layers: {REASON}")
     assert (found.deviations, found.layers, found.runs) == ([], [], "runs")
 
 
@@ -72,3 +77,44 @@ def test_numerics_whose_runs_do_not_fit_are_null_with_the_reason(monkeypatch: py
     observer = SimpleNamespace(phase=lambda _: None)
     given: Any = (program, trained, None, watch, observer, lambda: None)
     assert at_hand.assay_numerics(*given) == REASON
+
+
+def test_a_repeat_that_is_refused_ends_the_repeats_and_not_the_training() -> None:
+    check = RepeatCheck([Computer(jax.local_devices()[0])], "float32")
+    check.repeat("before the training", training=False)
+    check._runs[0] = refuses
+    check.repeat("after step 3", training=True)
+    assert check.found.refused == f"after step 3: {REASON}"
+    check._runs[0] = lambda *_: pytest.fail("it is not tried again")  # type: ignore[assignment]
+    check.repeat("after step 9", training=True)
+    assert check.repeat_for(60.0) is check.found
+    assert (check.found.count, check.found.wrong) == (1, [])
+
+
+def test_a_sample_that_is_refused_is_null_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "Sampler", refuses)
+    monkeypatch.setattr(recipe, "decode", lambda *_: "An apple")
+    dataset = SimpleNamespace(tokenizer=lambda: None, documents=lambda _: iter([[1]]))
+    trained = SimpleNamespace(state={"parameters": {}})
+    observer = SimpleNamespace(phase=lambda _: None)
+    given: Any = (None, trained, dataset, observer)
+    unknown = Unknown()
+    found: Any = SimpleNamespace(sample=attempted(lambda: recipe._sample(*given)))
+    assert sample_section(found, unknown) is None and unknown == {"sample": REASON}
+
+
+def test_what_the_device_refuses_of_a_verb_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "app", refuses)
+    with pytest.raises(SystemExit) as left:
+        main.main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err == f"pippin: the device refused: {REASON}\n"
+
+    def mistaken(**_: Any) -> None:
+        raise RuntimeError("of the program's own")
+
+    monkeypatch.setattr(main, "app", mistaken)
+    with pytest.raises(RuntimeError, match="own"):
+        main.main()

@@ -357,7 +357,7 @@ def unknown_values() -> dict[str, Any]:
     values["speed"]["window_joules"] = None
     values |= {"full": False, "microbenchmarks": None, "waterfall": None}
     values["energy"] = dict.fromkeys(values["energy"])
-    values |= {"prediction": None, "projection": None, "numerics": None}
+    values |= {"prediction": None, "projection": None, "numerics": None, "sample": None}
     values["unknown"] = {path: REASONS.get(path, f"no way to know {path}") for path in null_paths(values)}
     return values
 

@@ -128,7 +128,7 @@ def assay(
             references = reference_scores(dataset, observer)
         _leave_if_asked(stop, _TRAINED)
         with ledger.span("evaluation", "sample"):
-            text = _sample(run.job, trained, dataset, observer)
+            text = attempted(lambda: _sample(run.job, trained, dataset, observer))
         _leave_if_asked(stop, _TRAINED)
         with ledger.span("evaluation", "projection"):
             step, watts = median_step(read_ledger(out / LEDGER)), energy.watts(train_seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import asdict
 
 from pippin.assay.findings import Findings, Unknown
 from pippin.assay.foresight import prediction_section
@@ -17,6 +16,7 @@ from pippin.assay.training import (
     energy_section,
     held_out_section,
     price_section,
+    sample_section,
     step_seconds_section,
 )
 from pippin.assay.what_ran import chip_section, workload_section
@@ -78,7 +78,7 @@ def build_report(found: Findings) -> Report:
             "speed": speed_section(found, unknown),
             "held_out": held_out_section(found, unknown),
             "projection": projection_section(found, unknown),
-            "sample": asdict(found.sample),
+            "sample": sample_section(found, unknown),
             "price": price_section(found, rate, unknown),
             "energy": energy_section(found, unknown),
             "parameter_sha256": found.summary["parameter_sha256"],

@@ -80,8 +80,8 @@ class SampleText:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything the report is made from. A part that only `--full` measures is None without, and a
-    reason where the device refused it."""
+    """Everything the report is made from. A part that only `--full` measures is None without; what the
+    device refused, a reason."""
 
     request: Request
     machine: Machine
@@ -95,7 +95,7 @@ class Findings:
     rates: list[MatmulRate]
     bandwidth: Bandwidth
     references: References
-    sample: SampleText
+    sample: SampleText | str
     summary: dict[str, Any]
     energy: Metered
     train_seconds: float

@@ -61,20 +61,22 @@ class Bandwidth:
     """Memory bandwidth by the triad a = b + s * c in float32: two reads and one write an element.
 
     Args:
-        bytes_per_second: median over the repeats.
+        bytes_per_second: median over the repeats; None where the backend does not run it.
         low: lower end of the median's 95 % interval; None with fewer than six repeats.
         high: its upper end.
         repeats: how many were timed.
         array_bytes: size of each of the three arrays.
         method: what was done, in words, and whether caches take part.
+        reason: why a number above is None.
     """
 
-    bytes_per_second: float
+    bytes_per_second: float | None
     low: float | None
     high: float | None
     repeats: int
     array_bytes: int
     method: str
+    reason: str | None = None
 
 
 def measure_matmul(
@@ -167,12 +169,13 @@ def measure_memory_bandwidth(
         array_bytes = triad_array_bytes(memory_bytes, cache_bytes)
     elements = array_bytes // 4
     array_bytes = 4 * elements
-    timed = seconds_per_call(_triad(elements), seconds, clock=clock)
-    median, low, high = median_interval([3 * array_bytes / value for value in timed])
     method = triad_method(array_bytes, cache_bytes)
-    if reason := why_no_interval(len(timed)):
-        method += f"; {reason}"
-    return Bandwidth(median, low, high, len(timed), array_bytes, method)
+    try:
+        timed = seconds_per_call(_triad(elements), seconds, clock=clock)
+    except _UNSUPPORTED as error:
+        return Bandwidth(None, None, None, 0, array_bytes, method, first_line(error))
+    median, low, high = median_interval([3 * array_bytes / value for value in timed])
+    return Bandwidth(median, low, high, len(timed), array_bytes, method, why_no_interval(len(timed)))
 
 
 def triad_array_bytes(memory_bytes: int | None, cache_bytes: int | None) -> int:

@@ -68,7 +68,7 @@ def matmul_section(rates: list[MatmulRate], unknown: Unknown) -> list[dict[str, 
 
 def bandwidth_section(bandwidth: Bandwidth, unknown: Unknown) -> dict[str, Any]:
     names = ("bytes_per_second", "low", "high", "method", "array_bytes")
-    reason = f"{bandwidth.repeats} repeats are too few for an interval"
+    reason = bandwidth.reason or "not measured"
     return {
         name: unknown.known(f"memory_bandwidth.{name}", getattr(bandwidth, name), reason) for name in names
     }

@@ -12,10 +12,15 @@ from pippin.errors import first_line
 Found = TypeVar("Found")
 
 
-def refusal(error: jax.errors.JaxRuntimeError) -> str:
+def refusal(error: BaseException) -> str:
     """The error in one line."""
     line = first_line(error)
     return f"the device's memory does not hold it: {line}" if "RESOURCE_EXHAUSTED" in line else line
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether it is the device's, and not a mistake of the program."""
+    return isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def attempted(measure: Callable[[], Found]) -> Found | str:

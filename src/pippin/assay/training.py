@@ -86,6 +86,14 @@ def price_section(found: Findings, rate: float, unknown: Unknown) -> dict[str, A
     return known | {"scope": "the whole machine, by the hour"}
 
 
+def sample_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
+    """What the model wrote; None where the device refused to let it."""
+    if isinstance(found.sample, str):
+        unknown.known("sample", None, found.sample)
+        return None
+    return asdict(found.sample)
+
+
 def energy_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
     energy = found.energy
     fields = {

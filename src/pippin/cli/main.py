@@ -330,6 +330,15 @@ def main() -> None:
         _leave(f"pippin: {message} (see pippin --help)" if message else "", 2)  # no words: help was printed
     except typer.Abort:
         _leave("pippin: interrupted", 130)
+    except RuntimeError as error:
+        # Only who has imported JAX can have met one of its errors.
+        if "jax" not in sys.modules:
+            raise
+        from pippin.assay.refusals import is_refusal, refusal
+
+        if not is_refusal(error):
+            raise
+        _leave(f"pippin: the device refused: {refusal(error)}", 2)
 
 
 def _leave(message: str, status: int) -> None:

@@ -36,7 +36,8 @@ class Group:
 def list_groups(report: Report) -> list[Group]:
     """All fields of the report but the curves, which have tables of their own beside their figures."""
     schema = json_schema()
-    values = report.model_dump(mode="json", exclude={"unknown", "versions", "sample"})
+    apart = {"unknown", "versions", *(["sample"] if report.sample else [])}
+    values = report.model_dump(mode="json", exclude=apart)
     run = Group("Run", "What stands at the top level of report.json.", [])
     groups = [run]
     for name, value in values.items():

@@ -125,7 +125,7 @@ class Report(Section):
     projection: Projection | None = Field(
         description="What a target model would take on this machine and on fleets of other chips."
     )
-    sample: Sample = Field(description="Text the trained model wrote.")
+    sample: Sample | None = Field(description="Text the trained model wrote.")
 
     price: Price = Field(description="What the training costs.")
     energy: Energy = Field(description="What the training drew.")

@@ -27,7 +27,7 @@ _SECONDS_OF_RUNS, _SECONDS_OF_REPEATS = 40.0, 4.0
 
 
 def watch_for_errors(choices: Choices) -> RepeatCheck:
-    """A fixed computation on every device, carried out once."""
+    """A fixed computation on every device, carried out once where the devices do not refuse it."""
     check = RepeatCheck([Computer(device) for device in jax.local_devices()], choices.compute_dtype)
     check.repeat("before the training", training=False)
     return check

@@ -89,7 +89,7 @@ def check_numerics(
     )
     deviations: list[Deviation] = []
     whole: list[WholeProduct] = []
-    unchecked: list[str] = []
+    unchecked = [f"the repeated computation {repeats.refused}"] if repeats.refused else []
     for done, operation in enumerate(steps, 1):
         run = operation.on(chip)
         try:

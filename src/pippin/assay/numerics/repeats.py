@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 
 from pippin.assay.numerics.computer import Computer
+from pippin.assay.refusals import attempted
 from pippin.train.ledger import Ledger
 from pippin.train.observer import Observer, RunPlan, StepReport
 
@@ -31,13 +32,15 @@ PRODUCT_FLOPS = 2.0 * _SIZE**3
 class Repeats:
     """How often it was repeated, on how many devices, and when it went wrong.
 
-    `wrong` has a line for each result that was not what it should be.
+    `wrong` has a line for each result that was not what it should be; `refused` is why and when the devices
+    did not carry it out, which ends the repeats.
     """
 
     devices: int
     during: int = 0
     after: int = 0
     wrong: list[str] = field(default_factory=list)
+    refused: str | None = None
     first_time: float = field(default_factory=time.time)
     last_time: float = field(default_factory=time.time)
 
@@ -69,7 +72,18 @@ class RepeatCheck:
         self.found = Repeats(len(computers))
 
     def repeat(self, when: str, *, training: bool) -> None:
-        """Runs it once on every device and compares."""
+        """Runs it once on every device and compares; not again once a device has refused it."""
+        if self.found.refused:
+            return
+        refused = attempted(lambda: self._repeat(when))
+        if refused:
+            self.found.refused = f"{when}: {refused}"
+            return
+        self.found.during += training
+        self.found.after += not training
+        self.found.last_time = time.time()
+
+    def _repeat(self, when: str) -> None:
         for device, run in enumerate(self._runs):
             whole, row = run(*self._operands)
             digest = hashlib.sha256(row.tobytes()).hexdigest()
@@ -79,14 +93,11 @@ class RepeatCheck:
                 self.found.wrong.append(f"device {device}, {when}: {bad} of {whole.size} products are wrong")
             elif digest != self._first[device]:
                 self.found.wrong.append(f"device {device}, {when}: sums and exponentials are not as before")
-        self.found.during += training
-        self.found.after += not training
-        self.found.last_time = time.time()
 
     def repeat_for(self, seconds: float) -> Repeats:
         """Repeats after the training, for a while; gives all that was found."""
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
+        while time.perf_counter() < end and not self.found.refused:
             self.repeat("after the training", training=False)
         return self.found
 

@@ -40,7 +40,8 @@ def numerics_section(found: Numerics | str | None, unknown: Unknown) -> dict[str
     if found.runs.equivalence is None:
         reasons |= {f"equivalence.{name}": found.runs.reason for name in ("verdict", "mean", "low", "high")}
     if found.repeats.rate_below is None:
-        reasons["repeats.error_rate_below"] = "a repeat went wrong" if found.repeats.wrong else "no repeats"
+        wrong = "a repeat went wrong" if found.repeats.wrong else None
+        reasons["repeats.error_rate_below"] = wrong or found.repeats.refused or "no repeats"
     unknown |= {f"numerics.{path}": reason for path, reason in reasons.items()}
     return fields
 

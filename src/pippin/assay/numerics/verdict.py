@@ -121,4 +121,7 @@ def _sound(found: Numerics) -> str:
     if found.unchecked:
         sentence += f"; not checked: {'; '.join(found.unchecked)}"
     same = "the same bits" if found.runs.repeated.identical else "not the same bits"
-    return f"{sentence}; a run repeated gives {same}; {count:,} repeats of a fixed computation agree."
+    agree = (
+        f"{count:,} repeats of a fixed computation agree" if count else "no fixed computation was repeated"
+    )
+    return f"{sentence}; a run repeated gives {same}; {agree}."
