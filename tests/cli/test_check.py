@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from pippin.cli.check import _lines as lines
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "examples/quickstart.toml"
 MESH = ("--set", "mesh.fsdp=4", "--set", "mesh.tensor=2")
@@ -33,6 +35,12 @@ def test_a_sharded_job_is_one_module_for_all_targets(pippin: Any, tmp_path: Path
     # No kernel is written for more than one device, and each is named with the reason.
     assert "more than one device" in answer["targets"]["tpu"]["kernel"]["not_in_step"]
     assert "cuDNN" in answer["targets"]["cuda"]["kernel"]["not_lowered"]
+    # What jax.checkpoint writes into a sharded step is not known to run on Neuron, and is not passed over.
+    assert answer["untried"] == {"neuron": ["reduced precision"]}
+    said = "\n".join(lines(answer))
+    assert "allowed but UNTRIED on this target, reduced precision, 22 times: Neuron does not support" in said
+    assert said.count("no operation that it is known not to run") == 4
+    assert "no operation that it is known not to run, reduced precision aside" in said
 
 
 @pytest.fixture

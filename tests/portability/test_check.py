@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,48 @@ def test_what_comes_along_with_a_kernel_is_noticed(job: Make) -> None:
             return new, figures
 
     assert check(job(), ("tpu",), program=Other).targets["tpu"].nothing_else_differs is False
+
+
+@pytest.mark.parametrize("remat", ["none", "selective", "full"])
+def test_a_kernel_in_layers_written_out_changes_nothing_else(job: Make, remat: str) -> None:
+    """The layers then share functions of the module otherwise than with the reference."""
+    unrolled = job(chip={"scan_layers": False}, mesh={"remat": remat})
+    found = check(unrolled, ("tpu",)).targets["tpu"]
+    assert found.kernel and found.kernel.in_step and found.nothing_else_differs is True
+
+
+def test_what_comes_along_in_one_of_the_layers_is_noticed(job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it stands in the module already: what tells is how often it is done."""
+    honest, calls = decoder.rms_norm, itertools.count()
+
+    class Other(Program):
+        def _update(self, state: Any, *batch: Any) -> Any:
+            def norm(x: Array, *rest: Any) -> Array:
+                twice = self.choices.attention == "splash" and next(calls) == 0
+                return honest(honest(x, *rest), *rest) if twice else honest(x, *rest)
+
+            monkeypatch.setattr(decoder, "rms_norm", norm)
+            return super()._update(state, *batch)
+
+    unrolled = job(chip={"scan_layers": False})
+    assert check(unrolled, ("tpu",), program=Other).targets["tpu"].nothing_else_differs is False
+
+
+def test_a_function_called_twice_counts_twice() -> None:
+    def counted(times: int) -> Counter[Any]:
+        shared = jax.jit(jnp.sqrt)
+
+        def step(x: Array) -> Array:
+            for _ in range(times):
+                x = shared(x)  # of one line, so once in the module
+            return x
+
+        outcome = lower_each(lambda: jax.jit(step).trace(jnp.ones(8)), ["tpu"], "rbg")["tpu"]
+        assert isinstance(outcome, Module)
+        assert sum(each.name == "stablehlo.sqrt" for each in outcome.operations) == 1
+        return outside_attention(outcome, set())
+
+    assert [sum(counted(times).values()) for times in (1, 2, 3)] == [1, 2, 3]
 
 
 def test_an_attention_that_a_target_cannot_have(job: Make) -> None:

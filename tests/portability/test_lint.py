@@ -164,7 +164,9 @@ def test_what_every_target_has_is_let_through() -> None:
     assert len({outcome.sha256 for outcome in outcomes.values()}) == 1
     assert [lint(outcomes, target).findings for target in TARGETS] == [[]] * len(TARGETS)
     # What leaves every value as it is counts as an exception, and is named.
-    assert [each.limit for each in lint(outcomes, "neuron").allowed] == ["reduced precision"]
+    (named,) = lint(outcomes, "neuron").allowed
+    assert named.limit == "reduced precision" and named.untried and named.to_json()["untried"] is True
+    assert "does not support lax.reduce_precision. Allowed: jax.checkpoint writes it" in named.why
 
 
 def test_two_calls_of_one_function_are_two_lines() -> None:
@@ -190,6 +192,7 @@ def test_only_the_router_may_sort_indices(file: str, allowed: bool) -> None:
     named = {each.limit for each in (found.allowed if allowed else found.findings)}
     assert named == {"sort of several arrays", "top-k"}
     assert not (found.findings if allowed else found.allowed)
+    assert all(each.untried for each in found.allowed)  # the documentation speaks against both
 
 
 def test_a_library_call_is_found_and_a_kernel_only_where_it_belongs() -> None:
@@ -200,7 +203,8 @@ def test_a_library_call_is_found_and_a_kernel_only_where_it_belongs() -> None:
     segments = jax.ShapeDtypeStruct((1, 128), jnp.int32)
     outcomes = lower_each(lambda: jax.jit(splash_attention).trace(*arrays, segments), ["tpu"], "rbg")
     on_tpu, on_cuda = (lint_operations(outcomes["tpu"].operations, target) for target in ("tpu", "cuda"))
-    assert [each.limit for each in on_tpu.allowed] == ["library call"] and not on_tpu.findings
+    assert [(each.limit, each.untried) for each in on_tpu.allowed] == [("library call", False)]
+    assert not on_tpu.findings
     assert [each.limit for each in on_cuda.findings] == ["library call"]
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def _target(name: str, target: dict[str, Any]) -> list[str]:
         lines.append(f"  FOUND in the {_label(found)}, {found['limit']}: {found['op']} at {_place(found)}")
         lines.append(f"    {found['why']}; {found['fix']}")
     lines += _allowed(target["allowed"])
-    return lines if target["lint"] else [*lines, "  no operation that it is known not to run"]
+    return lines if target["lint"] else [*lines, f"  {_nothing_found(target['allowed'])}"]
 
 
 def _kernel(kernel: dict[str, Any] | None) -> list[str]:
@@ -165,11 +166,19 @@ def _kernel(kernel: dict[str, Any] | None) -> list[str]:
 
 
 def _allowed(found: list[dict[str, Any]]) -> list[str]:
-    groups: dict[tuple[str, str], int] = {}
+    groups: Counter[tuple[str, str, bool]] = Counter()
     for each in found:
-        key = (each["limit"], each["why"])
-        groups[key] = groups.get(key, 0) + each["count"]
-    return [f"  allowed by name, {limit}, {count} times: {why}" for (limit, why), count in groups.items()]
+        groups[each["limit"], each["why"], each["untried"]] += each["count"]
+    return [
+        f"  allowed{' but UNTRIED on this target' if untried else ''}, {limit}, {count} times: {why}"
+        for (limit, why, untried), count in groups.items()
+    ]
+
+
+def _nothing_found(allowed: list[dict[str, Any]]) -> str:
+    untried = sorted({each["limit"] for each in allowed if each["untried"]})
+    said = "no operation that it is known not to run"
+    return f"{said}, {', '.join(untried)} aside" if untried else said
 
 
 def _label(found: dict[str, Any]) -> str:

@@ -19,13 +19,13 @@ from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.parallel.degrees import Degrees, describe, resolve
 from pippin.portability.compare import attention_lines, difference, outside_attention
-from pippin.portability.compile_ahead import COMPILED_ONLY, compile_ahead
+from pippin.portability.compile_ahead import compile_ahead
 from pippin.portability.forms import Change, Form, applied, changes, own_form, portable_form
 from pippin.portability.kernels import Kernel, wished_kernel
 from pippin.portability.limits import TARGETS, check_targets, load_limits
 from pippin.portability.lint import Finding, at_their_own_lines, lint
 from pippin.portability.lowering import Module, Outcome, Refusal, lower_each
-from pippin.portability.planned import planned_memory
+from pippin.portability.planned import beside_the_plan, planned_memory
 from pippin.train.observer import Observer
 from pippin.train.step import Choices, Program
 
@@ -93,6 +93,15 @@ class Check:
         found = any(each.lint or each.nothing_else_differs is False for each in self.targets.values())
         return self.identical and not found and self.compiled_reason is None
 
+    @property
+    def untried(self) -> dict[str, list[str]]:
+        """By target, the limits of which operations are allowed that nobody has tried there."""
+        named = {
+            name: sorted({each["limit"] for each in target.allowed if each["untried"]})
+            for name, target in self.targets.items()
+        }
+        return {name: limits for name, limits in named.items() if limits}
+
     def compile(self, topology: str, observer: Observer) -> None:
         """Compiles the step under a TPU's own rules for TPUs that are not there, see `compile_ahead`.
 
@@ -107,13 +116,14 @@ class Check:
             return
         form, count = own_form(self.job, "tpu", self.degrees.devices), self.degrees.devices
         found = compile_ahead(self.job, form.choices, topology, count, target.own_rules_sha256, observer)
-        self.compiled = found | _beside_the_plan(found["memory"], target.planned_memory)
+        self.compiled = found | beside_the_plan(found["memory"], target.planned_memory)
 
     def to_json(self) -> dict[str, Any]:
         portable = {key: value for key, value in asdict(self.portable).items() if key != "attention_reason"}
         return {
             "identical": self.identical,
             "clean": self.clean,
+            "untried": self.untried,
             "run_on_hardware": False,
             "not_run": NOT_RUN,
             "job_hash": self.job.hash,
@@ -276,22 +286,6 @@ class _Look:
         other = others[0] if others else name
         again = self._lower(form, [other])[other]
         return isinstance(again, Module) and again.sha256 == own.sha256
-
-
-def _beside_the_plan(memory: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
-    """The compiler's memory as one figure, the planner's beside it."""
-    whole = memory["arguments_bytes"] + memory["outputs_bytes"] - memory["aliased_bytes"]
-    whole += memory["temporaries_bytes"]
-    size = memory["peak_bytes"] or whole
-    return {
-        "memory_bytes": size,
-        "memory_basis": "what is alive at once, code left out"
-        if memory["peak_bytes"]
-        else "arguments, outputs and temporaries, gaps between them included",
-        "planned_memory": planned,
-        "planned_over_compiled": planned["total_bytes"] / size,
-        "not_run": COMPILED_ONLY,
-    }
 
 
 def _shown(choices: Choices) -> str:

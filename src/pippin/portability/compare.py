@@ -15,9 +15,12 @@ _ATTENTION = "models/attention/"
 # Whatever is not among them is compared.
 _MOVES = {
     "func.call", "func.func", "func.return", "sdy.mesh", "stablehlo.broadcast_in_dim", "stablehlo.constant",
-    "stablehlo.dynamic_slice", "stablehlo.dynamic_update_slice", "stablehlo.reshape", "stablehlo.return",
-    "stablehlo.while",
+    "stablehlo.dynamic_slice", "stablehlo.dynamic_update_slice", "stablehlo.optimization_barrier",
+    "stablehlo.reshape", "stablehlo.return", "stablehlo.while",
 }  # fmt: skip
+# The loop over layers, written out, takes a layer's part of what is stacked and stacks what backward needs
+# with these; as a loop it does so with dynamic slices.
+_STACKS = ("parallel/layers.py", {"stablehlo.concatenate", "stablehlo.slice"})
 
 
 def difference(first: Module, second: Module) -> Operation:
@@ -41,7 +44,8 @@ def attention_lines(evaluation: Module) -> set[Place]:
 
 
 def outside_attention(module: Module, calls: set[Place]) -> Counter[tuple[str, tuple[str, ...], str]]:
-    """What is computed outside of attention: name, types and line of each operation, counted.
+    """What is computed outside of attention: name, types and line of each operation, counted as often
+    as it is done.
 
     An operation that has no line of ours is taken to be outside.
 
@@ -49,15 +53,25 @@ def outside_attention(module: Module, calls: set[Place]) -> Counter[tuple[str, t
         module: a step.
         calls: the lines that call attention.
     """
-    return Counter(
-        (each.name, each.types, str(each.place))
-        for each in module.operations
-        if each.name not in _MOVES
-        # Numbers alone are added inside reductions, whose own line counts.
-        and any(re.search(r"\dx", kind) for kind in each.types)
-        and each.place not in calls
-        and not any(place.shown.startswith(_ATTENTION) for place in each.frames)
-    )
+    found: Counter[tuple[str, tuple[str, ...], str]] = Counter()
+    for each in module.operations:
+        if not _moves(each) and not _in_attention(each, calls):
+            found[each.name, each.types, str(each.place)] += each.times
+    return found
+
+
+def _moves(operation: Operation) -> bool:
+    """Whether it computes nothing on arrays. Numbers alone are added inside reductions, whose own
+    line counts."""
+    file, names = _STACKS
+    stacks = operation.name in names and operation.place is not None and operation.place.shown == file
+    numbers = not any(re.search(r"\dx", kind) for kind in operation.types)
+    return operation.name in _MOVES or stacks or numbers
+
+
+def _in_attention(operation: Operation, calls: set[Place]) -> bool:
+    inside = any(place.shown.startswith(_ATTENTION) for place in operation.frames)
+    return inside or operation.place in calls
 
 
 def _written(operation: Operation) -> tuple[str, tuple[str, ...], str]:

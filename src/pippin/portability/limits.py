@@ -29,12 +29,14 @@ class Source(_Row):
 
 
 class Allowed(_Row):
-    """Where a limit does not apply. Conditions that are not given hold."""
+    """Where a limit does not apply. Conditions that are not given hold. `untried`: nothing shows that the
+    target takes it."""
 
     targets: tuple[str, ...] = ()
     types: str = ""
     calls: str = ""
     files: tuple[str, ...] = ()
+    untried: bool = False
     why: str = Field(min_length=1)
 
     def holds(self, operation: Operation, target: str) -> bool:

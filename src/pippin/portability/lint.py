@@ -23,9 +23,10 @@ class Finding:
         operation: the first of its kind at that line.
         place: None where no line of ours is on record.
         count: how many operations of that kind the line makes.
-        why: the limit, or the reason of the exception.
+        why: the limit; of an exception its reason as well.
         fix: what to write instead; None for an exception.
         source: title and address of where the limit is stated.
+        untried: an exception of which nobody knows whether the target takes it.
     """
 
     limit: str
@@ -35,10 +36,13 @@ class Finding:
     why: str
     fix: str | None
     source: str
+    untried: bool = False
 
     def to_json(self) -> dict[str, Any]:
         fields = asdict(self)
         place = fields.pop("place")
+        if self.fix is not None:  # no exception
+            fields.pop("untried")
         return {
             "limit": fields.pop("limit"),
             "op": fields.pop("operation"),
@@ -90,7 +94,8 @@ def lint_operations(operations: Iterable[Operation], target: str) -> Lint:
             name = named.setdefault((limit.name, operation.place), _shown(operation))
             source = _source(limits, limit.source)
             if exception := limit.allowance(operation, target):
-                allowed[Finding(limit.name, name, operation.place, 0, exception.why, None, source)] += 1
+                why, untried = f"{limit.why}. Allowed: {exception.why}", exception.untried
+                allowed[Finding(limit.name, name, operation.place, 0, why, None, source, untried)] += 1
             else:
                 counts[Finding(limit.name, name, operation.place, 0, limit.why, limit.fix, source)] += 1
     return Lint(_counted(counts), _counted(allowed))

@@ -25,6 +25,8 @@ class Operation:
         frames: our lines on the way to it, innermost first.
         function: the function of the module in which it stands.
         dynamic: a loop whose length is not known when it is compiled.
+        times: how often the module does it at these lines, the body of a loop counted once: a function that
+            several layers share stands in the module once.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Operation:
     frames: tuple[Place, ...]
     function: str
     dynamic: bool = False
+    times: int = 1
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -59,7 +62,8 @@ def operations(module: Any) -> list[Operation]:
     for operation in found:
         if operation.name == "func.call":
             callers[operation.called].append(operation)
-    return [placed for operation in found for placed in _placed(operation, callers)]
+    runs = _Runs(callers)
+    return [placed for operation in found for placed in _placed(operation, runs)]
 
 
 def _walk(operation: Any, function: str) -> Iterator[tuple[Any, str]]:
@@ -96,28 +100,42 @@ def _called(operation: Any) -> str:
     return ""
 
 
-def _placed(operation: Operation, callers: dict[str, list[Operation]]) -> list[Operation]:
+class _Runs:
+    """How often a module runs each of its functions, and from which lines."""
+
+    def __init__(self, callers: dict[str, list[Operation]]) -> None:
+        self._callers = callers
+        self._of: dict[str, int] = {}
+
+    def of(self, function: str) -> int:
+        """Once where nothing calls it, as what the module begins with. StableHLO has no recursion."""
+        if function not in self._of:
+            calls = self._callers.get(function, [])
+            self._of[function] = sum(self.of(call.function) for call in calls) or 1
+        return self._of[function]
+
+    def by_line(self, function: str) -> list[Operation]:
+        """The calls that have a line of ours, one a line, with `times`; for others their callers' own."""
+        found: dict[Place, Operation] = {}
+        for call in self._callers.get(function, []):
+            own = [replace(call, times=self.of(call.function))]
+            for each in own if call.place else self.by_line(call.function):
+                assert each.place is not None
+                known = found.get(each.place)
+                found[each.place] = replace(each, times=each.times + (known.times if known else 0))
+        return list(found.values())
+
+
+def _placed(operation: Operation, runs: _Runs) -> list[Operation]:
     """The operation, at the lines that call its function where these are what made it.
 
     What JAX writes itself has no line of its own, and a function of JAX's that is called from several lines
     has the first one's. A function of ours has lines of its own, which are not those of its callers.
     """
-    calls = _calls(operation.function, callers, frozenset())
-    first = {call.place for call in calls}
-    if operation.place is not None and operation.place not in first:
-        return [operation]
-    return [replace(operation, frames=call.frames) for call in calls if call.place] or [operation]
-
-
-def _calls(function: str, callers: dict[str, list[Operation]], seen: frozenset[str]) -> list[Operation]:
-    """The calls of a function that have a line of ours; of those that have none, the calls of their own."""
-    found: dict[Place, Operation] = {}
-    for call in callers.get(function, []):
-        inner = [call] if call.place else []
-        if not call.place and call.function not in seen:
-            inner = _calls(call.function, callers, seen | {function})
-        found |= {each.place: each for each in inner if each.place}
-    return list(found.values())
+    calls = runs.by_line(operation.function)
+    if calls and (operation.place is None or operation.place in {call.place for call in calls}):
+        return [replace(operation, frames=call.frames, times=call.times) for call in calls]
+    return [replace(operation, times=runs.of(operation.function))]
 
 
 def _counts(loop: Any) -> bool:

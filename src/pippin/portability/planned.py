@@ -13,6 +13,7 @@ from pippin.plan.framework import PIPPIN, Framework, pippin_fused
 from pippin.plan.layout import single
 from pippin.plan.memory import Memory, memory
 from pippin.plan.shape import Shapes
+from pippin.portability.compile_ahead import COMPILED_ONLY
 from pippin.train.step import Choices
 
 
@@ -26,6 +27,22 @@ def planned_memory(job: Job, degrees: Degrees, choices: Choices, target: str) ->
         **parts,
         "framework": framework.name,
         "basis": framework.source,
+    }
+
+
+def beside_the_plan(memory: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
+    """The compiler's memory as one figure, the planner's beside it."""
+    whole = memory["arguments_bytes"] + memory["outputs_bytes"] - memory["aliased_bytes"]
+    whole += memory["temporaries_bytes"]
+    size = memory["peak_bytes"] or whole
+    return {
+        "memory_bytes": size,
+        "memory_basis": "what is alive at once, code left out"
+        if memory["peak_bytes"]
+        else "arguments, outputs and temporaries, gaps between them included",
+        "planned_memory": planned,
+        "planned_over_compiled": planned["total_bytes"] / size,
+        "not_run": COMPILED_ONLY,
     }
 
 
