@@ -145,7 +145,7 @@ def test_a_job_file_is_described_as_our_trainer_keeps_it(here: Callable[..., Any
         "--explain-memory",
     )
     ours, theirs = answered(here, *options), answered(here, *options, "--framework", "megatron")
-    assert ours["framework"] == "Pippin" and not ours["asked"]["layout"]["flash"]
+    assert ours["framework"] == "Pippin, bfloat16, fused" and not ours["asked"]["layout"]["flash"]
     parts = ours["memory"]["fullest"]
     assert parts["optimizer"] == 2 * parts["parameters"] == parts["gradients"]
     assert theirs["memory"]["fullest"]["optimizer"] == 6 * theirs["memory"]["fullest"]["parameters"]

@@ -198,7 +198,7 @@ def test_a_kernel_in_layers_written_out_changes_nothing_else(job: Make, remat: s
     assert found.kernel and found.kernel.in_step and found.nothing_else_differs is True
 
 
-def test_what_comes_along_in_one_of_the_layers_is_noticed(job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_layers_do_once_more_is_noticed(job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it stands in the module already: what tells is how often it is done."""
     honest, calls = decoder.rms_norm, itertools.count()
 

@@ -144,6 +144,9 @@ def _target(name: str, target: dict[str, Any]) -> list[str]:
             f"  {'' if changed else 'changes nothing; '}{differs}; sha256 {target['own_rules_sha256']}"
         )
     lines += _kernel(target["kernel"])
+    if planned := target["planned_memory"]:
+        said = f"{_mib(planned['total_bytes'])} a device ({planned['framework']}: {planned['basis']})"
+        lines.append(f"  memory, as the planner counts it: {said}")
     for found in target["lint"]:
         lines.append(f"  FOUND in the {_label(found)}, {found['limit']}: {found['op']} at {_place(found)}")
         lines.append(f"    {found['why']}; {found['fix']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,11 +14,15 @@ from pippin.catalog import Fleet, load_catalog
 from pippin.cli.catalog import print_json
 from pippin.cli.planning import SearchDisplay
 from pippin.errors import PippinError
+from pippin.job import load_job
+from pippin.parallel.degrees import check, resolve
 from pippin.plan.answer import Answer, Finder, answer, rests_on
-from pippin.plan.asked import read_layout
+from pippin.plan.asked import check_layout, read_layout
 from pippin.plan.calibration import Calibration, read_calibration, shipped_calibration
 from pippin.plan.compare import Wishes, plan_fleet, plan_fleets
 from pippin.plan.fleets import Comparison, FleetPlan
+from pippin.plan.layout import Layouts
+from pippin.plan.mesh import mesh_layout, state_neighbours
 from pippin.plan.ranked import Rated
 from pippin.plan.request import Request, find_fleet, make_request
 from pippin.plan.scaling import Job
@@ -78,7 +83,7 @@ def _run(asked: Asked) -> None:
 
 
 def _one(asked: Asked, request: Request, fleet: Fleet, chips: int, calibration: Calibration) -> None:
-    layout = read_layout(asked.layout, request, chips) if asked.layout else None
+    layout, neighbours = _layout(asked, request, chips)
     # One layout is answered at once: what it is compared with need not be the last word.
     wishes = replace(asked.wishes, sizes=0, learners=()) if layout else asked.wishes
     with SearchDisplay(sys.stderr) as display:
@@ -89,11 +94,37 @@ def _one(asked: Asked, request: Request, fleet: Fleet, chips: int, calibration: 
             calibration,
             wishes=wishes,
             layout=layout,
+            neighbours=neighbours,
             count=asked.count,
             lean=layout is not None,
             progress=display.progress,
         )
     _print(found, asked)
+
+
+def _layout(asked: Asked, request: Request, chips: int) -> tuple[Layouts | None, float]:
+    """The layout to look at beside the best, and among how many ranks it splits states."""
+    if asked.layout == "job":
+        return _of_the_job(asked.job, request, chips)
+    return read_layout(asked.layout, request, chips) if asked.layout else None, math.inf
+
+
+def _of_the_job(path: Path | None, request: Request, chips: int) -> tuple[Layouts, float]:
+    """The mesh of the job file, with a chip for each of its devices."""
+    if path is None:
+        raise PippinError("a model by name has no mesh", where="--layout", fix="give a job file")
+    job = load_job(path)
+    degrees = resolve(job.mesh, chips)
+    check(job, degrees)
+    layout = mesh_layout(
+        job.mesh,
+        degrees.sizes,
+        global_batch=request.global_batch,
+        sequence_length=request.sequence_length,
+        remat=job.mesh.remat or "none",
+        flash=request.flash,
+    )
+    return check_layout(layout, request, chips), state_neighbours(degrees.sizes)
 
 
 def _print(found: Answer, asked: Asked) -> None:

@@ -70,7 +70,11 @@ def plan(
         float | None, typer.Option(help="Energy of the facility over that of its chips (PUE and hosts).")
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(metavar="TENSOR=8,...", help="Evaluate this layout beside the best.")
+        str | None,
+        typer.Option(
+            metavar="TENSOR=8,...",
+            help="Evaluate this layout beside the best; job: the job file's mesh.",
+        ),
     ] = None,
     top: Annotated[int, typer.Option(help="How many layouts to show.", min=1, max=64)] = 5,
     framework: Annotated[

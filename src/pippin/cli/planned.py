@@ -130,7 +130,7 @@ def _others(found: Answer) -> list[str]:
 
 def _memory(found: Answer) -> Table:
     """A row a stage; of many in between only some."""
-    of, task = found.asked or found.first, found.task
+    task, of = found.explained
     stages = stages_of(task, of)
     names = [name for name in stages[0]["parts"] if any(stage["parts"][name] for stage in stages)]
     margin = task.system.memory_bytes * task.framework.margin
@@ -148,10 +148,10 @@ def _memory(found: Answer) -> Table:
 
 
 def _footing(found: Answer) -> list[str]:
-    plan = found.plan
+    plan, framework = found.plan, found.task.framework
     return [
         f"MFU: {mfu_basis(found.rated)}.",
         f"Steps: {plan.rests_on}. Brackets: {INTERVAL_BASIS}.",
-        f"Memory: {found.task.framework.source}; {found.task.framework.margin:.0%} left free.",
+        f"Memory of {framework.name}: {framework.source}; {framework.margin:.0%} left free.",
         *plan.notes,
     ]

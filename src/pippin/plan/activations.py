@@ -76,11 +76,9 @@ def _attention_elements(s: Shapes, lay: Layouts, f: Framework) -> Floats:
 
 
 def _core(s: Shapes, lay: Layouts, f: Framework, tokens: Floats) -> Floats:
-    """The S x S arrays, or with flash attention a float32 number a query and head."""
-    keys: Floats = np.asarray(lay.sequence_length, np.float64)
-    if f.score_block:
-        keys = (keys + np.minimum(keys, f.score_block)) / 2
-    return tokens / lay.tensor * s.heads * np.where(lay.flash, 4.0, f.scores * keys)
+    """The S x S arrays, or where none is kept a float32 number a query and head."""
+    none_kept = lay.flash | (f.scores == 0)
+    return tokens / lay.tensor * s.heads * np.where(none_kept, 4.0, f.scores * lay.sequence_length)
 
 
 def _experts(s: Shapes, lay: Layouts, f: Framework, tokens: Floats, share: Floats) -> Floats:

@@ -28,7 +28,8 @@ class Answer:
     """What to do with the fleet, and what comes of it.
 
     `best` are the layouts of the size that the objective picks, `ranking` the search on the whole fleet.
-    `asked` is a layout of the user's, `peer` what another planner found, each evaluated by this one.
+    `asked` is a layout of the user's, which splits its states among `neighbours` at most; `peer` what another
+    planner found; each evaluated by this one.
     """
 
     request: Request
@@ -40,11 +41,19 @@ class Answer:
     plan: FleetPlan
     asked: RankedLayout | None
     peer: tuple[PeerFinding, RankedLayout] | None
+    neighbours: float = np.inf
 
     @property
     def first(self) -> RankedLayout:
         """The layout to use."""
         return self.best[0]
+
+    @property
+    def explained(self) -> tuple[Task, RankedLayout]:
+        """The layout whose memory is taken apart: the one asked for, else the best."""
+        if self.asked is None:
+            return self.task, self.first
+        return replace(self.task, neighbours=self.neighbours), self.asked
 
 
 def answer(
@@ -55,6 +64,7 @@ def answer(
     *,
     wishes: Wishes | None = None,
     layout: Layouts | None = None,
+    neighbours: float = np.inf,
     count: int = 5,
     lean: bool = False,
     progress: Progress | None = None,
@@ -68,6 +78,7 @@ def answer(
         calibration: what step times rest on.
         wishes: objective, failures, learners.
         layout: one of the user's, to be evaluated beside the best.
+        neighbours: the ranks among which that one splits its states at most.
         count: how many layouts to give.
         lean: search the choices that mostly win only.
         progress: told of the search.
@@ -100,8 +111,9 @@ def answer(
         whole,
         rank(task, ranking.layouts.take(np.arange(min(count, len(ranking)))), finder.rated),
         plan,
-        _beside(task, layout, ranking, finder.rated) if layout else None,
+        _beside(replace(task, neighbours=neighbours), layout, ranking, finder.rated) if layout else None,
         (found, _beside(task, found.layout, ranking, finder.rated)) if found else None,
+        neighbours,
     )
 
 

@@ -30,7 +30,7 @@ def answer_json(found: Answer, *, explain_memory: bool = False) -> dict[str, Any
         "model": request.model,
         "parameters": request.parameters,
         "precision": request.precision,
-        "framework": request.framework.name,
+        "framework": found.task.framework.name,
         "fleet": found.fleet.fleet_id,
         "chip": found.fleet.chip.chip_id,
         "global_batch": {
@@ -144,14 +144,14 @@ def pareto_json(points: tuple[ScalePoint, ...]) -> list[dict[str, Any]]:
 
 def memory_json(found: Answer) -> dict[str, Any]:
     """The parts of every stage's memory, of the layout asked for or the best one."""
-    of = found.asked or found.first
+    task, of = found.explained
     return {
         "layout": of.words,
         "fullest": of.memory_parts,
         "total_bytes": of.memory_bytes,
-        "margin_bytes": found.task.system.memory_bytes * found.task.framework.margin,
-        "device_bytes": found.task.system.memory_bytes,
+        "margin_bytes": task.system.memory_bytes * task.framework.margin,
+        "device_bytes": task.system.memory_bytes,
         "fits": of.fits,
-        "stages": stages_of(found.task, of),
+        "stages": stages_of(task, of),
         "basis": _memory_basis(found),
     }

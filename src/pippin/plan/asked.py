@@ -40,8 +40,7 @@ def read_layout(text: str, request: Request, chips: int) -> Layouts:
             raise PippinError(f"'{part}' is not field=value", where=_WHERE, fix=fix)
         values[name] = _value(name, word, defaults[name])
     layout = single(**values, global_batch=request.global_batch, sequence_length=request.sequence_length)
-    _check(layout, request, chips)
-    return layout
+    return check_layout(layout, request, chips)
 
 
 def _value(name: str, word: str, default: Any) -> Any:
@@ -60,7 +59,12 @@ def _value(name: str, word: str, default: Any) -> Any:
     return value
 
 
-def _check(layout: Layouts, request: Request, chips: int) -> None:
+def check_layout(layout: Layouts, request: Request, chips: int) -> Layouts:
+    """The layout, where it can be.
+
+    Raises:
+        PippinError: its degrees do not suit chips, model or batch.
+    """
     one = {f.name: np.ravel(getattr(layout, f.name))[0].item() for f in fields(layout)}
     config, used = request.config, int(layout.chips[0])
     ranks = one["tensor"] * one["context"] * one["data"]
@@ -82,6 +86,7 @@ def _check(layout: Layouts, request: Request, chips: int) -> None:
     for wrong, what in problems:
         if wrong:
             raise PippinError(what, where=_WHERE)
+    return layout
 
 
 def stages_of(task: Task, ranked: RankedLayout) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from pippin.plan.at_hand import AtHand, Grounded, ground, layout_of
 from pippin.plan.calibration import Calibration
 from pippin.plan.counts import training_flops_per_token
 from pippin.plan.estimate import INTERVAL_BASIS, Estimate
-from pippin.plan.framework import PIPPIN
+from pippin.plan.framework import trainer
 from pippin.plan.layout import Layouts
 from pippin.plan.memory import memory
 from pippin.plan.own import intervals
@@ -85,24 +85,19 @@ def foresee(
     value, low, high = (float(np.ravel(x)[0]) for x in (steps.step_seconds, *ends))
     step = bounded(value, low, high, floor)
     peak = rated.flops_per_second
+    framework = trainer(machine.compute_dtype, cpu=machine.platform == "cpu")
     return Foresight(
         step=step,
         tokens=tokens,
         mfu=step.inverse(flops / (machine.chips * peak)) if peak else None,
         mfu_basis=mfu_basis(rated),
-        memory_bytes=_memory(config, columns),
-        memory_basis=f"{PIPPIN.name}: {PIPPIN.source}",
+        memory_bytes=float(np.ravel(memory(shapes, layout, framework).total)[0]),
+        memory_basis=f"{framework.name}: {framework.source}",
         parts=_parts(steps),
         basis=grounded.basis,
         calibration=calibration.said_of(system),
         interval=_interval_basis(grounded),
     )
-
-
-def _memory(config: ModelConfig, columns: dict[str, object]) -> float:
-    # None of the trainer's attention backends keeps its scores for the backward pass.
-    kept = Layouts(**{name: np.array([value]) for name, value in (columns | {"flash": True}).items()})
-    return float(np.ravel(memory(Shapes.of(config), kept, PIPPIN).total)[0])
 
 
 def _parts(steps: StepTime) -> dict[str, float]:

@@ -13,8 +13,7 @@ class Framework:
     the tokens whose logits exist at once (0: all of a micro-batch). `weight_scratch` is how many copies of
     one layer's weights, in the compute type, the backward pass needs beside the gradients. `extra_stream`
     and `extra_hidden` count arrays as wide as the model, and as the feed-forward part, that are kept of a
-    layer because its elementwise work is not fused. `score_block` is the block of queries in which attention
-    without flash leaves out later keys (0: the whole square).
+    layer because its elementwise work is not fused.
     """
 
     name: str
@@ -23,8 +22,7 @@ class Framework:
     optimizer: float  # master copy and moments together
     activation: float
     linear_input: float  # what a product keeps of its input
-    scores: float  # a layer's S x S array, where attention is not flash
-    score_block: int
+    scores: float  # a layer's S x S array, where attention is not flash; 0: none is kept even so
     logit: float
     loss_chunk_tokens: int
     weight_scratch: float
@@ -46,7 +44,6 @@ MEGATRON = Framework(
     activation=2,
     linear_input=2,
     scores=5,
-    score_block=0,
     logit=3.2,
     loss_chunk_tokens=0,
     weight_scratch=1.2,
@@ -57,9 +54,9 @@ MEGATRON = Framework(
 )
 
 # Our trainer as XLA compiles it for a CPU: float32 throughout (bfloat16 is widened there), AdamW updates
-# beside the gradients, a loss in chunks of 512 tokens, attention that keeps no scores, transposed copies of
-# some products' inputs. The product of gate and up is computed again: one hidden array fewer. Arrays counted
-# on compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
+# beside the gradients, a loss in chunks of 512 tokens, attention that keeps no scores (no backend does),
+# transposed copies of some products' inputs. The product of gate and up is computed again: one hidden array
+# fewer. Arrays counted on compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
 PIPPIN = Framework(
     name="Pippin",
     parameter=4,
@@ -67,8 +64,7 @@ PIPPIN = Framework(
     optimizer=8,
     activation=4,
     linear_input=4,
-    scores=8,
-    score_block=128,
+    scores=0,
     logit=8,
     loss_chunk_tokens=512,
     weight_scratch=0,
@@ -79,13 +75,16 @@ PIPPIN = Framework(
 )
 
 
-def pippin_fused(compute_dtype: str) -> Framework:
-    """Our trainer as a compiler for accelerators arranges it: elementwise work is fused, so that nothing is
-    kept twice, and arrays are as wide as the compute type. Gate and up are float32 in any type.
+def trainer(compute_dtype: str, *, cpu: bool) -> Framework:
+    """Our trainer as the compiler of a kind of chip arranges it: the one description for all who ask for its
+    memory there.
 
-    Counted from what the model keeps, not fitted; tests/portability/test_compile_ahead.py holds it to what
-    the compiler for TPUs says.
+    For accelerators elementwise work is fused, so that nothing is kept twice, and arrays are as wide as the
+    compute type. Gate and up are float32 in any type. Counted from what the model keeps, not fitted;
+    tests/portability/test_compile_ahead.py holds it to what the compiler for TPUs says.
     """
+    if cpu:
+        return PIPPIN
     width = 2 if compute_dtype == "bfloat16" else 4
     # Beside the product's input a token's hidden element keeps gate and up, 4 bytes each; the product itself
     # is computed again. `activations._hidden` counts one of the two, and `extra_hidden` the rest.

@@ -16,7 +16,7 @@ from pippin.plan.at_hand import ASSAYED_STACK
 from pippin.plan.calibration import Calibration
 from pippin.plan.cost import TokenBudget, token_budget
 from pippin.plan.counts import active_parameters, num_parameters
-from pippin.plan.framework import FRAMEWORKS, Framework, at_precision
+from pippin.plan.framework import FRAMEWORKS, PIPPIN, Framework, at_precision, trainer
 from pippin.plan.search import Task
 from pippin.plan.system import PLANNED, Precision, System
 
@@ -26,7 +26,8 @@ _ASSUMED_BATCH, _ASSUMED_LENGTH = 512, 2048
 
 @dataclass(frozen=True)
 class Request:
-    """A job to plan. Sequences an update, tokens a sequence, tokens in all."""
+    """A job to plan. Sequences an update, tokens a sequence, tokens in all. `compute_dtype` is the one that
+    the job's arrays have on an accelerator."""
 
     model: str
     config: ModelConfig
@@ -38,6 +39,7 @@ class Request:
     precision: Precision
     framework: Framework
     flash: bool
+    compute_dtype: str
 
     @property
     def batch_tokens(self) -> int:
@@ -63,9 +65,15 @@ class Request:
             self.sequence_length,
             system,
             calibration,
-            self.framework,
+            self._framework_on(fleet),
             self.flash,
         )
+
+    def _framework_on(self, fleet: Fleet) -> Framework:
+        """Our own trainer is arranged by each chip's compiler; JAX runs on the cores of a CPU or laptop."""
+        if self.framework is not PIPPIN:
+            return self.framework
+        return trainer(self.compute_dtype, cpu=fleet.chip.kind in ("cpu", "soc"))
 
 
 def make_request(
@@ -92,7 +100,7 @@ def make_request(
             "give a job file or --model, one of them", fix="as in pippin plan --model gpt3-175b"
         )
     known = _from_job(job) if job else _from_model(model or "")
-    name, config, batch, length, basis, published, source, fused = known
+    name, config, batch, length, basis, published, source, fused, dtype = known
     if global_batch is not None or sequence_length is not None:
         given = [n for n, v in (("batch", global_batch), ("length", sequence_length)) if v is not None]
         basis = f"{' and '.join(given)} given by the user" + ("" if len(given) == 2 else f"; else {basis}")
@@ -109,10 +117,13 @@ def make_request(
         precision=_precision(precision),
         framework=at_precision(_framework(framework or ("pippin" if job else "megatron")), precision),
         flash=fused if flash is None else flash,
+        compute_dtype=dtype,
     )
 
 
-_Known = tuple[str, ModelConfig, int, int, str, float | None, str, bool]
+# What chips with matrix units train in; a job may say otherwise.
+_USUAL_DTYPE = "bfloat16"
+_Known = tuple[str, ModelConfig, int, int, str, float | None, str, bool, str]
 
 
 def _from_job(path: Path) -> _Known:
@@ -129,6 +140,7 @@ def _from_job(path: Path) -> _Known:
         tokens,
         path.name,
         (job.chip.attention or "reference") != "reference",
+        job.chip.compute_dtype or _USUAL_DTYPE,
     )
 
 
@@ -140,7 +152,8 @@ def _from_model(name: str) -> _Known:
     config = ModelConfig(**{"vocab_size": 8192} | fields)
     recipe = PUBLISHED_RECIPES.get(name)
     if recipe is None:
-        return name, config, _ASSUMED_BATCH, _ASSUMED_LENGTH, "assumed: a million tokens", None, "", True
+        assumed = (_ASSUMED_BATCH, _ASSUMED_LENGTH, "assumed: a million tokens")
+        return name, config, *assumed, None, "", True, _USUAL_DTYPE
     return (
         name,
         config,
@@ -150,6 +163,7 @@ def _from_model(name: str) -> _Known:
         recipe.tokens,
         recipe.source,
         True,
+        _USUAL_DTYPE,
     )
 
 

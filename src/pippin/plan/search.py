@@ -34,6 +34,7 @@ class Task:
     """What is to be laid out, on which chip, and with what its step is predicted.
 
     `memory_bytes` is what a device offers; a layout fits that leaves the framework's margin free.
+    `neighbours` are the ranks among which ZeRO 3 splits states, where a mesh keeps them from going further.
     """
 
     config: ModelConfig
@@ -43,11 +44,13 @@ class Task:
     calibration: Calibration
     framework: Framework
     flash: bool = True
+    neighbours: float = np.inf
 
     @property
     def slice_chips(self) -> float:
         """Chips over which ZeRO 3 splits states: a torus' slice, else any number (see `steptime`)."""
-        return float(self.system.domain_chips) if self.system.ring_axes > 1 else np.inf
+        one = float(self.system.domain_chips) if self.system.ring_axes > 1 else np.inf
+        return min(one, self.neighbours)
 
     @property
     def usable_bytes(self) -> float:

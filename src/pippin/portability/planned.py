@@ -9,9 +9,9 @@ import numpy as np
 
 from pippin.job import Job
 from pippin.parallel.degrees import Degrees
-from pippin.plan.framework import PIPPIN, Framework, pippin_fused
-from pippin.plan.layout import single
+from pippin.plan.framework import Framework, trainer
 from pippin.plan.memory import Memory, memory
+from pippin.plan.mesh import mesh_layout, state_neighbours
 from pippin.plan.shape import Shapes
 from pippin.portability.compile_ahead import COMPILED_ONLY
 from pippin.train.step import Choices
@@ -19,7 +19,7 @@ from pippin.train.step import Choices
 
 def planned_memory(job: Job, degrees: Degrees, choices: Choices, target: str) -> dict[str, Any]:
     """Bytes of one device at the peak of a step, by what they hold, and what the count rests on."""
-    framework = PIPPIN if target == "cpu" else pippin_fused(choices.compute_dtype)
+    framework = trainer(choices.compute_dtype, cpu=target == "cpu")
     planned = _memory(job, degrees, choices, framework)
     parts = {each.name: round(float(np.ravel(getattr(planned, each.name))[0])) for each in fields(Memory)}
     return {
@@ -47,22 +47,12 @@ def beside_the_plan(memory: dict[str, Any], planned: dict[str, Any]) -> dict[str
 
 
 def _memory(job: Job, degrees: Degrees, choices: Choices, framework: Framework) -> Memory:
-    spread = degrees.of("data", "fsdp", "expert")
-    layout = single(
-        tensor=degrees.tensor,
-        context=degrees.context,
-        stage=degrees.stage,
-        data=spread,
-        expert=degrees.expert,
-        zero=3 if degrees.fsdp > 1 else 0,
-        sequence_parallel=degrees.tensor > 1,
-        micro_batch=job.train.batch_size // spread // job.mesh.micro_batches,
+    layout = mesh_layout(
+        job.mesh,
+        degrees.sizes,
         global_batch=job.train.batch_size,
         sequence_length=job.train.sequence_length,
-        recompute_layers=1.0 if choices.remat == "full" else 0.0,
-        recompute_attention=choices.remat == "selective",
-        flash=True,  # no backend keeps an S x S array
+        remat=choices.remat,
+        flash=choices.attention != "reference",
     )
-    # Parameters are split over fsdp alone: among so many neighbours.
-    neighbours = degrees.fsdp * degrees.tensor if degrees.fsdp > 1 else np.inf
-    return memory(Shapes.of(job.shape), layout, framework, neighbours)
+    return memory(Shapes.of(job.shape), layout, framework, state_neighbours(degrees.sizes))
