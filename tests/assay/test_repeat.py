@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,11 +11,16 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pippin.assay.alike import machine_at_hand
 from pippin.assay.repeat import StoppedError, repeat
+from pippin.devices import detect
 from pippin.errors import PippinError
+from pippin.report.schema import SCHEMA_VERSION
+from pippin.train.setup import versions
 
 # Stands for `pippin`: says what it was asked, and fails, waits or writes a report as it is told.
 FAKE = """
@@ -34,15 +40,31 @@ if os.environ.get("FAKE_WAITS_AT") == out.name:
     (out / "ready").touch()
     time.sleep(60)
 print("what a run prints is not what the whole prints")
-(out / "report.json").write_text("{}")
+(out / "report.json").write_text(os.environ.get("FAKE_REPORT", "{}"))
 """
+HERE = {
+    "schema_version": "2.0",
+    "versions": {"jax": "0.10.2", "numpy": "2.4.1"},
+    "chip": {"name": "Xeon", "cores": 2},
+}
+REPORT = HERE | {
+    "chip": {"name": "Xeon", "cores": 2, "simd": ["avx2"]},
+    "workload": {"preset": "pippin-3m"},
+    "seed": 0,
+}
 
 
 @pytest.fixture
 def make() -> Callable[..., list[str]]:
-    def run(out: Path, times: int = 3, options: tuple[str, ...] = ("--minutes", "1")) -> list[str]:
+    def run(
+        out: Path,
+        times: int = 3,
+        options: tuple[str, ...] = ("--minutes", "1"),
+        here: dict[str, Any] | None = None,
+    ) -> list[str]:
         told: list[str] = []
-        runs = repeat(options, times, out, told.append, command=(sys.executable, "-c", FAKE))
+        command = (sys.executable, "-c", FAKE)
+        runs = repeat(options, times, out, told.append, command=command, at_hand=lambda: here or {})
         assert runs == [out / f"run-{number}" for number in range(1, times + 1)]
         return told
 
@@ -50,8 +72,6 @@ def make() -> Callable[..., list[str]]:
 
 
 def asked(run: Path) -> list[str]:
-    import json
-
     return list(json.loads((run / "asked.json").read_text()))
 
 
@@ -93,6 +113,52 @@ def test_other_options_and_other_files_are_refused(make: Callable[..., list[str]
         make(tmp_path / "other")
     with pytest.raises(PippinError, match="--repeat: 1 is not a number of runs"):
         make(tmp_path / "new", times=1)
+
+
+OTHERS: list[tuple[dict[str, Any], str]] = [
+    ({"chip": {"name": "Epyc", "cores": 2}}, "chip Xeon, not Epyc as here"),
+    ({"chip": {"name": "Xeon", "cores": 1}}, "number of cores 2, not 1 as here"),
+    ({"versions": {"jax": "0.11.0", "numpy": "2.4.1"}}, "jax 0.10.2, not 0.11.0 as here"),
+    ({"schema_version": "3.0"}, "schema version 2.0, not 3.0 as here"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), OTHERS)
+def test_a_kept_run_of_another_machine_or_version_is_refused(
+    make: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    says: str,
+) -> None:
+    monkeypatch.setenv("FAKE_REPORT", json.dumps(REPORT))
+    make(tmp_path / "out", times=2, here=HERE)
+    assert "kept from before" in make(tmp_path / "out", times=2, here=HERE)[0]
+    with pytest.raises(PippinError, match=says) as refused:
+        make(tmp_path / "out", times=3, here=HERE | change)
+    assert "run-1: this run, kept from before" in str(refused.value) and "\n" not in str(refused.value)
+    assert not (tmp_path / "out/run-3").exists()  # refused before any time went into it
+
+
+def test_a_run_of_another_job_is_refused(
+    make: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options are the same, and the text that they name has changed."""
+    monkeypatch.setenv("FAKE_REPORT", json.dumps(REPORT | {"data_sha256": "a" * 64}))
+    make(tmp_path / "out", times=2, here=HERE)
+    monkeypatch.setenv("FAKE_REPORT", json.dumps(REPORT | {"data_sha256": "b" * 64}))
+    with pytest.raises(PippinError, match="run-3: this run has text bbbbbbbbbbbb, not aaaaaaaaaaaa as run-1"):
+        make(tmp_path / "out", times=3, here=HERE)
+    with pytest.raises(PippinError, match="run-3: this run has text"):  # and is not kept as if it belonged
+        make(tmp_path / "out", times=3, here=HERE)
+
+
+def test_what_a_report_says_of_this_machine_is_what_is_found_of_it() -> None:
+    found = machine_at_hand()
+    chip, here = detect(), versions()
+    assert found["versions"] == here and found["schema_version"] == SCHEMA_VERSION
+    assert (found["chip"]["name"], found["chip"]["cores"]) == (chip.name, chip.cores)
+    assert found["chip"]["platform"] == "cpu" and found["chip"]["num_devices"] >= 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

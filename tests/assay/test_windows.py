@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pippin.assay.findings import Metered, Unknown
 from pippin.assay.pricing import catalog_prices
+from pippin.assay.training import energy_section
 from pippin.assay.windows import FEWEST_STEPS_IN_WINDOW, MOST_WINDOWS, speed_section, window_bounds
 from pippin.assay.workload import FEWEST_STEPS
 from pippin.catalog import find_chip
@@ -72,6 +73,30 @@ def test_windows_hold_every_step_but_the_first_and_no_validation() -> None:
     assert windows[-1]["end_seconds"] == pytest.approx(7 + 20 + 3)
     assert sum(speed["window_joules"]) == pytest.approx(10 * 39 * 0.5)
     assert not unknown
+
+
+def energy(metered: Metered, checks: list[tuple[float, float]]) -> tuple[dict[str, Any], Unknown]:
+    unknown, known = Unknown(), {"category": "evaluation", "name": "repeat check"}
+    among = [*spans(), *(known | {"start": start, "end": end} for start, end in checks)]
+    found: Any = SimpleNamespace(spans=among, energy=metered, account=SimpleNamespace(tokens=400))
+    return energy_section(found, unknown), unknown
+
+
+def test_the_energy_of_repeat_checks_is_not_the_trainings() -> None:
+    metered = Metered(300.0, "fake", "all", "", FakeTrace())  # type: ignore[arg-type]
+    without, _ = energy(metered, [])
+    assert (without["joules"], without["joules_per_token"]) == (300.0, 0.75)
+    checked, _ = energy(metered, [(120.0, 121.0), (125.0, 128.0)])
+    assert (checked["joules"], checked["joules_per_token"]) == (260.0, 0.65)
+
+
+def test_energy_that_cannot_be_told_from_the_checks_is_unknown() -> None:
+    broken = SimpleNamespace(error="the meter stopped")
+    metered = Metered(300.0, "fake", "all", "", broken)  # type: ignore[arg-type]
+    found, unknown = energy(metered, [(120.0, 121.0)])
+    assert found["joules"] is None and found["joules_per_token"] is None
+    assert unknown == dict.fromkeys(("energy.joules", "energy.joules_per_token"), "the meter stopped")
+    assert energy(metered, [])[0]["joules"] == 300.0
 
 
 def test_without_a_meter_the_joules_have_the_reason() -> None:

@@ -42,7 +42,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Metered:
-    """Energy of the training. `joules` is None where `reason` says why; `trace` has it over time."""
+    """Energy from the training's begin to its end. `joules` is None where `reason` says why; `trace` has it
+    over time."""
 
     joules: float | None
     meter: str | None
@@ -55,6 +56,11 @@ class Metered:
         if self.trace is None or self.trace.error:
             return None
         return [self.trace.joules_between(span["start"], span["end"]) for span in steps]
+
+    def without(self, spans: Sequence[Span]) -> float | None:
+        """Joules of the training but for these spans of it; None where theirs are not known."""
+        spent = self.step_joules(spans) if spans else []
+        return None if self.joules is None or spent is None else self.joules - sum(spent)
 
     @property
     def why_no_windows(self) -> str:

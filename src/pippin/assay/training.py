@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pippin.assay.findings import Findings, Unknown
+from pippin.assay.numerics.repeats import REPEAT_CHECK
 from pippin.assay.references import MEANING
 from pippin.train.account import finished_steps
 
@@ -95,11 +96,14 @@ def sample_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
 
 
 def energy_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
+    """Of the training alone: what --full repeats between its steps is of the assay, not of the training."""
     energy = found.energy
+    joules = energy.without([span for span in found.spans if span["name"] == REPEAT_CHECK])
     fields = {
-        "joules": energy.joules,
-        "joules_per_token": energy.joules / found.account.tokens if energy.joules is not None else None,
+        "joules": joules,
+        "joules_per_token": joules / found.account.tokens if joules is not None else None,
         "meter": energy.meter,
         "scope": energy.scope,
     }
-    return {name: unknown.known(f"energy.{name}", value, energy.reason) for name, value in fields.items()}
+    reason = energy.why_no_windows
+    return {name: unknown.known(f"energy.{name}", value, reason) for name, value in fields.items()}

@@ -49,8 +49,10 @@ def of_one_run(arguments: Sequence[str]) -> list[str]:
 
 
 def text(runs: Sequence[Path], reports: Sequence[Report], folder: Path) -> str:
-    """A line for each run, and how far they are apart."""
-    lines = [
+    """What was run on what, a line for each run, and how far they are apart."""
+    first = reports[0]
+    lines = [f"{len(reports)} runs of {first.workload.preset} on {first.chip.name}"]
+    lines += [
         f"{run.name:>8}  {significant(report.tokens_per_second)} tokens/s in the steps, "
         f"{significant(report.tokens_per_second_end_to_end)} end to end"
         for run, report in zip(runs, reports, strict=True)

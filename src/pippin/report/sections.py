@@ -207,7 +207,9 @@ class Price(Section):
 class Energy(Section):
     """What the measured training drew."""
 
-    joules: Joules | None = Field(description="Meter reading after the training less before it.")
+    joules: Joules | None = Field(
+        description="Meter reading after the training less before it, without the repeat checks of --full."
+    )
     joules_per_token: Joules | None = Field(description="Joules over tokens trained on.")
     meter: str | None = Field(description="The meter that was read.")
     scope: str | None = Field(description="What the meter covers.")

@@ -26,6 +26,8 @@ _SIZE = 1024
 _LARGEST = 127
 _SECONDS_BETWEEN = 4.0
 PRODUCT_FLOPS = 2.0 * _SIZE**3
+# In the ledger, of those made between the steps of the training.
+REPEAT_CHECK = "repeat check"
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Repeating(Observer):
     def step(self, report: StepReport) -> None:
         self._other.step(report)
         if time.perf_counter() - self._last >= self._every:
-            with self._ledger.span("evaluation", "repeat check"):
+            with self._ledger.span("evaluation", REPEAT_CHECK):
                 self._check.repeat(f"after step {report.step}", training=True)
             self._last = time.perf_counter()
 
