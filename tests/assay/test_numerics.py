@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -388,3 +391,24 @@ def test_the_reference_trains(bench: Bench) -> None:
     state, first = side.step(state, *tokens, 1e-2)
     _, second = side.step(state, *tokens, 1e-2)
     assert second.loss < first.loss and first.finite
+
+
+def test_devices_that_exchange_wrongly_are_told_from_devices_that_compute_wrongly() -> None:
+    """On 4 virtual devices, in a process of their own: everything runs, and the one fault is named."""
+    child = Path(__file__).with_name("numerics_child.py")
+    done = subprocess.run([sys.executable, str(child)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    told, unknown = found["section"], found["unknown"]
+    section = NumericsSection.model_validate(told)
+    assert unknown == {} and section.passed is False
+    beyond = {(row.layer, row.quantity) for row in section.layers if row.error > row.tolerance}
+    norms = ("attention_norm", "ffn_norm")
+    assert beyond == {(f"layer {i}", f"spread gradient by {norm}") for i in (1, 2) for norm in norms}
+    assert sum(row.quantity.startswith("spread ") for row in section.layers) == 2 * 9 + 2
+    (line,) = section.failures
+    assert line.startswith("whole model, spread gradients: layer 2 is the first to depart")
+    assert line.endswith("one device alone agrees, so the fault is in what devices exchange")
+    assert section.equivalence.verdict == "equivalent" and section.equivalence.seeds == 5
+    assert section.determinism.identical
+    assert (section.repeats.devices, section.repeats.wrong) == (4, 0) and section.repeats.repeats >= 8

@@ -39,7 +39,9 @@ class LayerError(Section):
     """An output or a gradient of the whole model on the chip, beside the reference."""
 
     layer: str = Field(description="Where in the model.")
-    quantity: str = Field(description="The output, or what the gradient is by.")
+    quantity: str = Field(
+        description="The output, or what the gradient is by; spread: as all devices compute it together."
+    )
     error: Distance = Field(description="Norm of the difference over the norm of the reference.")
     tolerance: Distance = Field(
         description="What a change of one unit in the last place of every parameter does, times a margin."

@@ -16,6 +16,7 @@ from pippin.assay.refusals import attempted
 from pippin.data.dataset import Dataset
 from pippin.job import Job
 from pippin.models.counts import training_flops_per_token
+from pippin.parallel.degrees import resolve
 from pippin.train.loop import Trained
 from pippin.train.observer import Observer
 from pippin.train.step import Choices, Program
@@ -94,12 +95,15 @@ def reduced_job(job: Job, num_devices: int) -> Job:
 
     Widths stay, and with them the shapes of the products.
     """
-    train = [{"batch_size": num_devices}, {"sequence_length": min(_SHORT, job.train.sequence_length)}]
+    # Every device a sequence of each micro-batch, every stage a layer.
+    batch_size, stages = num_devices * job.mesh.micro_batches, resolve(job.mesh, num_devices).stage
+    layers = max(_FEW_LAYERS, stages)
+    train = [{"batch_size": batch_size}, {"sequence_length": min(_SHORT, job.train.sequence_length)}]
     for change in train:
         if _step_flops(job) > _STEP_FLOPS:
             job = job.model_copy(update={"train": job.train.model_copy(update=change)})
-    if _step_flops(job) > _STEP_FLOPS and job.shape.num_layers > _FEW_LAYERS:
-        model: dict[str, Any] = {**job.model, "num_layers": _FEW_LAYERS}
+    if _step_flops(job) > _STEP_FLOPS and job.shape.num_layers > layers:
+        model: dict[str, Any] = {**job.model, "num_layers": layers}
         job = Job(**{**job.model_dump(), "model": model})
     return job
 

@@ -111,11 +111,13 @@ def check_numerics(
 
     deviations += rows("the optimiser", lambda: compare_update(job.train, job.shape.d_model, chip))
     observer.phase("numerics: layers")
-    layers = rows("layers", lambda: compare_layers(job, choices, chip, reference, values, batch))
+    trainer = program(job, choices)
+    spread = trainer.spread if isinstance(trainer, Program) else None
+    layers = rows("layers", lambda: compare_layers(job, choices, chip, reference, values, batch, spread))
     leave()
     observer.phase("numerics: short runs on both sides")
     plain = PlainProgram(job, reference.device)
-    runs = compare_runs(job, dataset, program(job, choices), plain, seconds=seconds)
+    runs = compare_runs(job, dataset, trainer, plain, seconds=seconds)
     return Numerics(
         job=job,
         choices=choices,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import NamedSharding
 
 from pippin.assay.numerics.computer import Computer
 from pippin.assay.numerics.plain import Outputs, plain_objective
@@ -29,7 +30,8 @@ from pippin.models.functions import Layer, Parameters
 from pippin.parallel.degrees import Degrees
 from pippin.parallel.gradients import Spread
 from pippin.parallel.objective import Objective, Part
-from pippin.parallel.placement import make_mesh
+from pippin.parallel.placement import make_mesh, place
+from pippin.parallel.rules import parameter_partitions
 from pippin.train.digest import flatten
 from pippin.train.step import Choices
 
@@ -37,6 +39,8 @@ from pippin.train.step import Choices
 # machine is in docs/numerics.md.
 _MARGIN = 1.5
 _DRAWS = 2
+# Before the quantity, where all devices computed it together.
+SPREAD = "spread "
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,16 @@ class LayerDeviation:
 
 
 def compare_layers(
-    job: Job, choices: Choices, chip: Computer, reference: Computer, parameters: Parameters, batch: Batch
+    job: Job,
+    choices: Choices,
+    chip: Computer,
+    reference: Computer,
+    parameters: Parameters,
+    batch: Batch,
+    spread: Spread | None = None,
 ) -> list[LayerDeviation]:
-    """Outputs from the embedding to the logits, then gradients from the last layer to the first.
+    """Outputs from the embedding to the logits, then gradients from the last layer to the first; these also
+    as all devices of the step compute them together, where there are several.
 
     Args:
         job: a dense shape; its batch size and length are those of `batch`.
@@ -65,6 +76,7 @@ def compare_layers(
         reference: a CPU.
         parameters: host arrays.
         batch: the tokens.
+        spread: the step's own, over its mesh.
     """
     plain = reference.compiled(partial(_plain, job=job))
     tokens = (batch.inputs, batch.targets, batch.segments)
@@ -75,15 +87,22 @@ def compare_layers(
     ]
     outputs = chip.run(partial(_chip_outputs, job=job, choices=choices), parameters, *tokens)
     gradients = chip.run(partial(_chip_gradients, job=job, choices=choices, chip=chip), parameters, *tokens)
-    found = _by_place(outputs, gradients)
+    found = {place: (place, value) for place, value in _by_place(outputs, gradients).items()}
+    if spread is not None and spread.degrees.devices > 1:
+        together = _by_place(outputs, _mesh_gradients(spread, parameters, batch))
+        found |= {
+            (layer, f"{SPREAD}{quantity}"): ((layer, quantity), value)
+            for (layer, quantity), value in together.items()
+            if quantity.startswith("gradient")
+        }
     floor = epsilon(choices.compute_dtype) / 2 + sum_error(batch.inputs.size)
     return [
         LayerDeviation(
             *place,
-            relative_norm(found[place], expected[place]),
-            _MARGIN * (max(relative_norm(draw[place], expected[place]) for draw in moved) + floor),
+            relative_norm(value, expected[same]),
+            _MARGIN * (max(relative_norm(draw[same], expected[same]) for draw in moved) + floor),
         )
-        for place in expected
+        for place, (same, value) in found.items()
     ]
 
 
@@ -127,6 +146,15 @@ def _chip_gradients(
     """As a training step computes them, on one device."""
     spread = Spread(_objective(job, choices), make_mesh(Degrees(), [chip.device]))
     return spread.gradients(parameters, None, Part(inputs, targets, segments))[0]
+
+
+def _mesh_gradients(spread: Spread, parameters: Parameters, batch: Batch) -> Any:
+    """As a training step computes them, on all its devices."""
+    where = parameter_partitions(spread.objective.job.shape, spread.degrees)
+    placed = place(parameters, jax.tree.map(partial(NamedSharding, spread.mesh), where))
+    part = Part(*spread.place(batch.inputs, batch.targets, batch.segments))
+    gradients = jax.jit(spread.gradients)(placed, None, part)[0]
+    return jax.tree.map(np.asarray, gradients)
 
 
 def _objective(job: Job, choices: Choices) -> Objective:

@@ -17,8 +17,8 @@ _REFERENCE = (
     "logits and plain differentiation."
 )
 _LIMITS = (
-    "Layers and operations were compared on one device of the chip and on one batch; runs are short, so a "
-    "slow drift would not show; a fault that comes seldom shows only as often as the repeats met it."
+    "Operations and outputs of layers were compared on one device of the chip, all on one batch; runs are "
+    "short, so a slow drift would not show; a fault that comes seldom shows only as often as repeats met it."
 )
 _SAME_DEVICE = (
     " The reference for layers and runs ran on the chip itself, as it is the CPU, through the same compiler: "

@@ -7,10 +7,11 @@ from itertools import groupby
 from typing import Any
 
 from pippin.assay.numerics.check import Numerics
+from pippin.assay.numerics.layers import SPREAD
 from pippin.assay.numerics.operations import PRODUCT
 from pippin.assay.numerics.trajectories import MARGIN
 
-_LAYER_KINDS = ("output", "gradient")
+_LAYER_KINDS = ("output", "gradient", f"{SPREAD}gradient")
 
 
 def failures(found: Numerics) -> list[str]:
@@ -59,9 +60,18 @@ def _layers(found: Numerics, *, alone: bool) -> Iterable[str]:
         line = f"whole model, {kind}s: {first.layer} is the first to depart"
         line += f" ({first.quantity} off by {first.error:.1e}, {first.tolerance:.1e} allowed)"
         line += f", {len(far)} of {len(rows)} in all"
-        yield line + (
-            "; every single operation agrees, so the fault is in how the compiler joins them" if alone else ""
-        )
+        yield line + _whose(found, kind, alone=alone)
+
+
+def _whose(found: Numerics, kind: str, *, alone: bool) -> str:
+    """What a departure of the whole model says where what it is made of agrees."""
+    if not alone:
+        return ""
+    if kind.startswith(SPREAD) and all(
+        row.within for row in found.layers if not row.quantity.startswith(SPREAD)
+    ):
+        return "; one device alone agrees, so the fault is in what devices exchange"
+    return "; every single operation agrees, so the fault is in how the compiler joins them"
 
 
 def _runs(found: Numerics) -> Iterable[str]:
