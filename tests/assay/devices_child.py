@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
@@ -15,9 +17,8 @@ import jax
 import numpy as np
 
 from pippin.assay import collectives
-from pippin.assay.ablations import ablations
+from pippin.assay.traced import StepTraces
 from pippin.job import make_job
-from pippin.parallel.objective import Part
 from pippin.train.setup import find_machine
 from pippin.train.step import Choices, Program
 
@@ -26,39 +27,23 @@ TABLES: dict[str, Any] = {
     "data": {"vocab_size": 320},
     "train": {"steps": 10, "batch_size": 8, "sequence_length": 32},
 }
-TALK = ("psum", "all_gather", "reduce_scatter", "ppermute", "all_to_all")
+STEPS = 5
 
 
-def ablated(mesh: dict[str, Any]) -> dict[str, Any]:
-    """Which programs there are, which of them speak to other devices, and one device's sum of gradients."""
-    program = Program(
-        make_job(TABLES | {"mesh": mesh}), Choices("float32", "reference", True), compiled=False
-    )
+def divided(mesh: dict[str, Any]) -> list[dict[str, Any]]:
+    """Seconds of traced steps, and of each part in them."""
+    job = make_job(TABLES | {"mesh": mesh})
+    program = Program(job, Choices("float32", "reference", True), compiled=False)
+    program._step = program.lower().compile()
     tokens = np.random.default_rng(0).integers(0, 320, (8, 33), np.int32)
-    batch = program.spread.place(tokens[:, :-1], tokens[:, 1:], np.zeros((8, 32), np.int32))
-    parameters = program.initial_state()["parameters"]
-    functions = []
-
-    def keep(function: Any, *arguments: Any) -> Any:
-        functions.append((function, arguments))
-
-    found = ablations(program.spread, parameters, None, Part(*batch), keep)
-    text = [str(jax.make_jaxpr(function)(*arguments)) for function, arguments in functions]
-    told: dict[str, Any] = {
-        "talks": {
-            name: any(word in traced for word in TALK)
-            for name, traced in zip(found.programs, text, strict=True)
-        },
-        "missing": found.missing,
-    }
-    if "gradients, no communication" in found.programs:
-        # The parts' gradients add up to those of the step: each device did its own part and all of it.
-        whole, parts = (jax.jit(function)(*arguments)[0] for function, arguments in functions[:2])
-        pairs = zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True)
-        told["apart"] = max(
-            float(np.max(np.abs(np.asarray(x) - np.mean(np.asarray(y), axis=0)))) for x, y in pairs
-        )
-    return told
+    state = program.initial_state()
+    ledger: Any = SimpleNamespace(span=lambda *_: nullcontext())
+    with StepTraces(program, ledger, STEPS, 0.2) as traces:
+        for step in range(1, STEPS + 1):
+            traces.begin(step)
+            state, _ = program.step(state, tokens[:, :-1], tokens[:, 1:], np.zeros((8, 32), np.int32), 0.0)
+            traces.end(step)
+    return [{"seconds": group.seconds, "parts": dict(group.parts)} for group in traces.traced.groups]
 
 
 def moved(kind: str) -> list[float]:
@@ -78,8 +63,8 @@ def main() -> None:
     told = {
         "collectives": [asdict(rate) for rate in rates],
         "moved": {kind: moved(kind) for kind in collectives.KINDS},
-        "fsdp": ablated({"fsdp": "rest"}),
-        "tensor": ablated({"fsdp": 2, "tensor": 2}),
+        "fsdp": divided({"fsdp": "rest"}),
+        "pipeline": divided({"stage": 2, "fsdp": 2, "micro_batches": 2}),
     }
     sys.stdout.write(json.dumps(told))
 

@@ -1,4 +1,4 @@
-"""Collectives, and a step without them, on 4 virtual devices in a process of their own."""
+"""Collectives, and traced steps, on 4 virtual devices in a process of their own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pippin.assay import ablations
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +44,16 @@ def test_collectives_do_what_they_are_called(found: dict[str, Any]) -> None:
     assert moved["permute"] == [3.0, 0.0, 1.0, 2.0]
 
 
-def test_the_step_without_communication_is_the_step_of_each_device(found: dict[str, Any]) -> None:
-    fsdp = found["fsdp"]
-    assert fsdp["talks"] == {
-        ablations.AS_RUN: True,
-        ablations.ALONE: False,
-        ablations.NO_ATTENTION: False,
-        ablations.NO_VOCABULARY: False,
-    }
-    assert fsdp["missing"] == {}
-    assert fsdp["apart"] < 1e-5
-
-
-def test_where_more_than_the_batch_is_split_it_cannot_be_had(found: dict[str, Any]) -> None:
-    tensor = found["tensor"]
-    assert tensor["missing"] == {ablations.ALONE: "the layout splits tensor, not the batch alone"}
-    assert list(tensor["talks"]) == [ablations.AS_RUN, ablations.NO_ATTENTION, ablations.NO_VOCABULARY]
+@pytest.mark.parametrize("layout", ["fsdp", "pipeline"])
+def test_a_traced_step_of_several_devices_is_divided_wholly(found: dict[str, Any], layout: str) -> None:
+    groups = found[layout]
+    assert len(groups) == 2
+    for group in groups:
+        parts = group["parts"]
+        assert sum(parts.values()) == pytest.approx(group["seconds"])
+        assert parts["communication"] > 0 and parts["attention"] > 0
+        assert parts.get("unnamed", 0.0) <= 0.1 * group["seconds"]
+        # A stage of a pipeline computes its layers again for the backward pass; gathered layers are gathered
+        # again, which is communication.
+        again = parts.get("recomputation", 0.0)
+        assert again > parts["rotary"] if layout == "pipeline" else again < 0.05 * group["seconds"]

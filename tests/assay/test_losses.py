@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pippin.assay import ablations
 from pippin.assay.bars import BARS
-from pippin.assay.components import Component
+from pippin.assay.hlo import COMMUNICATION, RECOMPUTATION, UNNAMED
 from pippin.assay.interleaved import interleave
 from pippin.assay.losses import Rates, split_flops, waterfall
 from pippin.assay.run_time import RunTime, run_time
-from pippin.assay.taken_apart import LAUNCH, PLACE, STEP, UPDATE, TakenApart
+from pippin.assay.timeline import NOTHING
+from pippin.assay.traced import Group, Traced
 from pippin.job import Job, make_job
+from pippin.models import scopes
 from pippin.models.counts import training_flops_per_token
 
 JOB = make_job(
@@ -25,40 +27,29 @@ JOB = make_job(
         "train": {"steps": 10, "batch_size": 2, "sequence_length": 16},
     }
 )
-NAMES = ("query", "key, value", "output", "gate, up", "down", "head")
-PARTS = (
-    *(Component(f"product {name}", 2, 10, 10) for name in NAMES),
-    Component("norm", 5, 1, 1),
-    Component("gate and down", 2, 1, 1),
-    Component("rotary embedding, queries", 1, 1, 1),
-    Component("rotary embedding, keys", 1, 1, 1),
-    Component("residual sum", 8, 1, 1),
-    Component("embedding", 1, 1, 1),
-)
 RUN = RunTime(10, 320, 12.0, 1.0, 2.0, 0.5, 0.7, 0.3, 0.1, 0.2, 9.0)
 RATES = Rates(1e9, None, "no peak is published")
 
 
 def seconds() -> dict[str, float]:
-    """One round of a step of a second, with nothing lost to what may not be there."""
-    alone = {part.name: 0.01 for part in PARTS} | {"gate and down": 0.03}
+    """A step of a second."""
     return {
-        STEP: 1.0, PLACE: 0.02, LAUNCH: 0.001, UPDATE: 0.131,
-        ablations.AS_RUN: 0.85, ablations.NO_ATTENTION: 0.7, ablations.NO_VOCABULARY: 0.4, **alone,
+        scopes.PRODUCT: 0.3, scopes.ATTENTION: 0.1, scopes.NORM: 0.05, scopes.ROTARY: 0.01, scopes.GATE: 0.02,
+        scopes.RESIDUAL: 0.03, scopes.LAYERS: 0.04, scopes.ACCUMULATION: 0.005, scopes.EXPERTS: 0.005,
+        scopes.EMBEDDING: 0.01, scopes.VOCABULARY: 0.2, scopes.OPTIMIZER: 0.1, UNNAMED: 0.09, NOTHING: 0.04,
     }  # fmt: skip
 
 
 def fall(times: dict[str, float], run: RunTime = RUN, job: Job = JOB, rates: Rates = RATES) -> dict[str, Any]:
-    rounds = {name: [value] * 7 for name, value in times.items()}
-    parts = TakenApart(rounds, PARTS, {ablations.ALONE: "it was not compiled"}, 1)
-    return {bar.key: bar for bar in waterfall(parts, job, rates, run)}
+    groups = [Group(2, 3, sum(times.values()), times)] * 7
+    return {bar.key: bar for bar in waterfall(Traced(groups), job, rates, run)}
 
 
 def total(bars: dict[str, Any]) -> float:
     return sum(bar.seconds or 0.0 for bar in bars.values())
 
 
-@given(st.lists(st.floats(0, 100), min_size=len(seconds()), max_size=len(seconds())))
+@given(st.lists(st.floats(0.001, 100), min_size=len(seconds()), max_size=len(seconds())))
 def test_the_bars_add_up_to_the_whole_whatever_was_measured(values: list[float]) -> None:
     bars = fall(dict(zip(seconds(), values, strict=True)))
     assert list(bars) == list(BARS)
@@ -71,19 +62,18 @@ def test_each_bar_by_hand() -> None:
     expected = {
         "arithmetic": 10 * (layers + attention + head),
         "matrix_rate": None,
-        "shapes": 10 * (5 * 2 * 0.009 - layers),
-        "attention": 10 * (0.85 - 0.7 - attention),
-        "norms": 10 * 5 * 0.009,
-        "elementwise": 10 * (2 * (0.03 - 0.01) + 2 * 0.009 + 8 * 0.009),
-        "embedding": 0.09,
-        "vocabulary": 10 * (0.7 - 0.4 - head),
-        "optimizer": 10 * (0.131 - 0.001),
+        "shapes": 3.6 - 10 * layers,
+        "attention": 1.2 - 10 * attention,
+        "norms": 0.6,
+        "elementwise": 12 * 0.11,
+        "embedding": 0.12,
+        "vocabulary": 2.4 - 10 * head,
+        "optimizer": 1.2,
         "recomputation": 0.0,
-        "communication": None,
+        "communication": 0.0,
         "bubble": 0.0,
-        "host": 0.21,
-        "unexplained": 10 * (0.4 - 0.001 - 0.09 - 0.045 - 0.13 - 0.009),
-        "pace": 2.0,
+        "host": 0.48,
+        "unexplained": 1.08,
         "input": 1.0,
         "compile": 2.0,
         "checkpoint": 0.5,
@@ -109,44 +99,36 @@ def test_with_a_rated_peak_the_fall_begins_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "slower", "more"),
+    ("key", "part"),
     [
-        ("recomputation", (STEP, ablations.AS_RUN), {ablations.KEPT: 0.85}),
-        ("communication", (STEP, ablations.AS_RUN), {ablations.ALONE: 0.85}),
-        ("attention", (STEP, ablations.AS_RUN), {}),
-        ("vocabulary", (STEP, ablations.AS_RUN, ablations.NO_ATTENTION), {}),
-        ("optimizer", (STEP, UPDATE), {}),
-        ("unexplained", (STEP, ablations.AS_RUN, ablations.NO_ATTENTION, ablations.NO_VOCABULARY), {}),
+        ("recomputation", RECOMPUTATION),
+        ("communication", COMMUNICATION),
+        ("attention", scopes.ATTENTION),
+        ("vocabulary", scopes.VOCABULARY),
+        ("optimizer", scopes.OPTIMIZER),
+        ("elementwise", scopes.GATE),
+        ("host", NOTHING),
+        ("unexplained", UNNAMED),
     ],
 )
-def test_what_makes_the_step_slower_moves_one_bar(
-    key: str, slower: tuple[str, ...], more: dict[str, float]
-) -> None:
-    before = seconds() | more
-    after = before | {name: before[name] + 0.25 for name in slower}
-    run = RunTime(10, 320, 12.0 + 2.5, 1.0, 2.0, 0.5, 0.7, 0.3, 0.1, 0.2, 9.0)
-    first, second = fall(before), fall(after, run)
+def test_what_makes_the_step_slower_moves_one_bar(key: str, part: str) -> None:
+    before = seconds()
+    after = before | {part: before.get(part, 0.0) + 0.25}
+    first, second = fall(before), fall(after, replace(RUN, step_seconds=1.25 * RUN.step_seconds))
     moved = {
         name: (second[name].seconds or 0.0) - (first[name].seconds or 0.0)
         for name in BARS
         if abs((second[name].seconds or 0.0) - (first[name].seconds or 0.0)) > 1e-9
     }
-    assert moved == {key: pytest.approx(2.5)}
+    assert moved == {key: pytest.approx(3.0)}
 
 
-def without(name: str, why: str) -> dict[str, Any]:
-    rounds = {key: [value] * 7 for key, value in seconds().items() if key != name}
-    return {bar.key: bar for bar in waterfall(TakenApart(rounds, PARTS, {name: why}, 1), JOB, RATES, RUN)}
-
-
-@pytest.mark.parametrize(
-    ("name", "keys"),
-    [(ablations.NO_ATTENTION, ("attention", "vocabulary")), (ablations.NO_VOCABULARY, ("vocabulary",))],
-)
-def test_what_the_device_refused_is_null_and_not_a_made_up_figure(name: str, keys: tuple[str, ...]) -> None:
-    bars = without(name, "no memory")
-    assert {key for key, bar in bars.items() if bar.reason == "no memory"} == set(keys)
-    assert all(bars[key].seconds is None for key in keys)
+def test_without_traced_steps_their_bars_are_null_and_not_made_up() -> None:
+    bars = {bar.key: bar for bar in waterfall(Traced((), "no names"), JOB, RATES, RUN)}
+    nulls = {key for key, bar in bars.items() if bar.reason == "no names"}
+    within = {"shapes", "attention", "norms", "elementwise", "embedding", "vocabulary", "optimizer"}
+    assert nulls == within | {"recomputation", "communication", "host"}
+    assert all(bars[key].seconds is None for key in nulls)
     assert total(bars) == pytest.approx(RUN.whole)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pippin.assay import assay as recipe
 from pippin.assay import full_sections
-from pippin.assay.findings import Unknown
+from pippin.assay.findings import ONLY_FULL, Unknown
 from pippin.assay.numerics import at_hand, check
 from pippin.assay.numerics.computer import Computer
 from pippin.assay.numerics.repeats import RepeatCheck, Repeats
@@ -34,16 +34,16 @@ def test_only_what_the_device_refused_is_taken_for_a_refusal() -> None:
         attempted(lambda: 1 // 0)
 
 
-def test_a_step_that_cannot_be_taken_apart_leaves_two_nulls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_do_not_run_alone_leave_a_null(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "measure_in_full", refuses)
     monkeypatch.setattr(recipe, "training_batches", lambda *_: SimpleNamespace(at=lambda _: None))
     in_full = recipe._in_full(*[SimpleNamespace(program=None)] * 4)  # type: ignore[arg-type]
     machine = SimpleNamespace(choices=SimpleNamespace(compute_dtype="float32"))
-    found: Any = SimpleNamespace(in_full=in_full, rates=[], machine=machine)
+    found: Any = SimpleNamespace(in_full=in_full, traced=None, rates=[], machine=machine)
     unknown = Unknown()
     assert full_sections.microbenchmarks_section(found, unknown) is None
     assert full_sections.waterfall_section(found, unknown) is None
-    assert unknown == {"microbenchmarks": REASON, "waterfall": REASON}
+    assert unknown == {"microbenchmarks": REASON, "waterfall": ONLY_FULL}
 
 
 def test_layers_and_update_that_do_not_run_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from pippin.assay.numerics.repeats import Repeating
 from pippin.assay.pricing import catalog_prices
 from pippin.assay.references import reference_scores
 from pippin.assay.refusals import attempted
+from pippin.assay.traced import StepTraces
 from pippin.assay.training import median_step
 from pippin.assay.workload import Probe, choose_preset, draft_job, probe, steps_for
 from pippin.data.dataset import Dataset
@@ -41,6 +43,7 @@ from pippin.train.ledger import read_ledger
 from pippin.train.loop import Trained, pretrain
 from pippin.train.metrics import read_metrics
 from pippin.train.observer import Observer
+from pippin.train.profile import Marks
 from pippin.train.run import JOB, LEDGER, METRICS, RunFolder
 from pippin.train.sample import Sampler, Sampling
 from pippin.train.setup import Machine, find_machine, open_data, training_batches
@@ -120,7 +123,9 @@ def assay(
         peak = peak_memory_bytes(jax.local_devices())
         before = ledger.now()
         told = Repeating(watch, ledger, observer) if watch else observer
-        trained, energy = _train(run, machine, dataset, probed, told, stop)
+        traces = StepTraces(probed.program, ledger, job.train.steps, probed.step_seconds)
+        with traces if request.full else nullcontext() as marks:
+            trained, energy = _train(run, machine, dataset, probed, told, stop, marks)
         train_seconds = ledger.now() - before
         peaks = (peak, peak_memory_bytes(jax.local_devices()))
         _leave_if_asked(stop, _TRAINED)
@@ -166,6 +171,7 @@ def assay(
             step_memory=memory_of_a_step(machine, probed.program, peaks),
             prices=prices,
             in_full=in_full,
+            traced=traces.traced if request.full else None,
             numerics=numerics,
         )
     )
@@ -201,7 +207,7 @@ def _microbenchmarks(draft: Job, machine: Machine, observer: Observer) -> tuple[
 
 
 def _in_full(job: Job, probed: Probe, dataset: Dataset, observer: Observer) -> InFull | str:
-    """The step taken apart and every operation alone, on the first batch of the run; or why not."""
+    """The step's parts alone, on the first batch of the run, and the device's copies; or why not."""
     batch = training_batches(job, dataset).at(0)
     return attempted(lambda: measure_in_full(probed.program, batch, observer))
 
@@ -225,16 +231,22 @@ def _plan(request: Request, preset: str, probed: Probe, dataset: Dataset) -> Job
 
 
 def _train(
-    run: RunFolder, machine: Machine, dataset: Dataset, probed: Probe, observer: Observer, stop: StopRequest
+    run: RunFolder,
+    machine: Machine,
+    dataset: Dataset,
+    probed: Probe,
+    observer: Observer,
+    stop: StopRequest,
+    marks: Marks | None,
 ) -> tuple[Trained, Metered]:
     """Pretrains, with the energy meter running where there is one."""
     meter = find_meter(machine.chip.platform)
     try:
         if isinstance(meter, NoMeter):
-            trained = pretrain(run, machine, dataset, probed.program, observer, stop)
+            trained = pretrain(run, machine, dataset, probed.program, observer, stop, marks)
             return trained, Metered(None, None, None, meter.reason)
         with EnergyTrace(meter, run.ledger.now) as trace:
-            trained = pretrain(run, machine, dataset, probed.program, observer, stop)
+            trained = pretrain(run, machine, dataset, probed.program, observer, stop, marks)
         try:
             return trained, Metered(meter.read_joules(), meter.name, meter.scope, "", trace)
         except MeterError as error:

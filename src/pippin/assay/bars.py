@@ -13,32 +13,31 @@ BARS: dict[str, tuple[str, str]] = {
     ),
     "shapes": (
         "Shapes of the products",
-        "the layers' products alone, at their shapes and with their conversions, less a launch each and "
-        "their FLOPs at the measured rate",
+        "traced steps: the layers' products with their conversions, less their FLOPs at the measured rate",
     ),
-    "attention": ("Attention", f"gradients less gradients without attention, {_LESS}"),
-    "norms": ("Norms", "all norms alone, forward and backward, less a launch each"),
+    "attention": ("Attention", f"traced steps: attention, {_LESS}"),
+    "norms": ("Norms", "traced steps: all norms, forward and backward"),
     "elementwise": (
         "Elementwise work",
-        "rotary embedding, the gate of the feed-forward part and the residual sums alone, less a launch each",
+        "traced steps: rotary embedding, the gate of the feed-forward part, residual sums, routing to "
+        "experts, slices of stacked layers, sums over micro-batches",
     ),
-    "embedding": ("Embedding", "the look-up and its gradient alone, less a launch"),
-    "vocabulary": (
-        "Vocabulary loss",
-        f"gradients less gradients without the loss over the vocabulary, {_LESS}",
-    ),
-    "optimizer": ("Optimiser", "what follows the gradients, as a program of its own, less a launch"),
-    "recomputation": ("Recomputation", "gradients as run less gradients with nothing recomputed"),
+    "embedding": ("Embedding", "traced steps: the look-up and its gradient"),
+    "vocabulary": ("Vocabulary loss", f"traced steps: the head and the loss over the vocabulary, {_LESS}"),
+    "optimizer": ("Optimiser", "traced steps: what follows the gradients"),
+    "recomputation": ("Recomputation", "traced steps: what backward computes again instead of keeping it"),
     "communication": (
         "Exposed communication",
-        "gradients less those of devices that do not speak to one another",
+        "traced steps: time in which a device runs collectives and nothing else",
     ),
     "bubble": ("Pipeline bubble", "the time in which stages of the pipeline wait"),
-    "host": ("Launching", "placing the batch and launching one program, each alone"),
-    "unexplained": ("Unexplained", "a remainder: the step timed alone, less everything above"),
-    "pace": (
-        "Slower in the run",
-        "a remainder, its cause not measured: the run's steps less as many steps timed alone",
+    "host": (
+        "Launching",
+        "traced steps: time in which no operation runs, as for placing the batch and launching the program",
+    ),
+    "unexplained": (
+        "Unexplained",
+        "a remainder: the run's steps less everything above; what the compiler gave no name is in it",
     ),
     "input": ("Input", "ledger: opening the corpus and making batches"),
     "compile": ("Compiling", "ledger: compiling the step and the evaluation"),
@@ -60,7 +59,7 @@ class Bar:
     """A part of the training's time.
 
     `seconds` is None where `reason` says why; it may be negative. `low` and `high` are the 95 % interval of
-    the median over the rounds, None for what was measured once.
+    the median over the groups of traced steps, None for what was measured once.
     """
 
     key: str

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pippin.assay.interleaved import Compile, Runs, compile_ahead
+from pippin.assay.interleaved import Runs, compile_ahead
 from pippin.assay.job_products import JobProduct, attention_flops, job_products
 from pippin.models import decoder
 from pippin.models.attention import Attention
@@ -27,7 +27,7 @@ from pippin.models.loss import mean_loss
 
 @dataclass(frozen=True)
 class Workpiece:
-    """What one device does in one micro-batch; `compiled` makes a program of a function and its arguments."""
+    """What one device does in one micro-batch."""
 
     config: ModelConfig
     batch_size: int
@@ -35,7 +35,6 @@ class Workpiece:
     compute_dtype: Any
     attention: Attention
     z_loss: float = 0.0
-    compiled: Compile = compile_ahead
 
     @property
     def tokens(self) -> int:
@@ -195,7 +194,7 @@ def _compiled(
 ) -> Ready:
     results = jax.eval_shape(function, *arguments)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((arguments, results)))
-    return Component(name, calls, flops, size), piece.compiled(function, *arguments)
+    return Component(name, calls, flops, size), compile_ahead(function, *arguments)
 
 
 def _array(piece: Workpiece, shape: tuple[int, ...]) -> Array:

@@ -11,6 +11,7 @@ from pippin.assay.in_full import InFull
 from pippin.assay.microbenchmarks import Bandwidth, MatmulRate
 from pippin.assay.numerics.check import Numerics
 from pippin.assay.references import References
+from pippin.assay.traced import Traced
 from pippin.data.dataset import Dataset
 from pippin.devices import EnergyTrace
 from pippin.job import Job
@@ -110,6 +111,7 @@ class Findings:
     prices: list[dict[str, Any]] | None
     projected: tuple[Projection, float] | None = None
     in_full: InFull | str | None = None
+    traced: Traced | None = None
     numerics: Numerics | str | None = None  # a reason where it could not be compared
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from pippin.assay.alone import UPDATE
 from pippin.assay.bars import BARS, FROM_MEASURED, Bar
 from pippin.assay.findings import ONLY_FULL, Findings, Unknown
 from pippin.assay.in_full import InFull
@@ -14,14 +14,14 @@ from pippin.assay.losses import Rates, waterfall
 from pippin.assay.microbenchmarks import best_rate
 from pippin.assay.rates import why_no_rated_peak
 from pippin.assay.run_time import run_time
-from pippin.assay.taken_apart import STEP, UPDATE
 from pippin.assay.timing import median_interval, why_no_interval
+from pippin.assay.traced import Traced
 from pippin.models.parameters import flat_specs
 
 _METHOD = (
-    "the step, the step with less in it and its parts alone take turns, round after round, each run before "
-    "it is timed; medians over the rounds with their 95 % intervals by order statistics; products, "
-    "copies and collectives one after the other, in repeats of at least 20 ms"
+    "the parts of the step take turns, round after round, each run before it is timed; medians over the "
+    "rounds with their 95 % intervals by order statistics; products, copies and collectives one after the "
+    "other, in repeats of at least 20 ms"
 )
 _NO_RATE = "no matrix product ran in the compute dtype"
 _ONCE = "measured once, so there is no interval"
@@ -74,12 +74,12 @@ def _collective_row(row: Any) -> dict[str, Any]:
 
 def _operations(found: Findings, full: InFull) -> list[dict[str, Any]]:
     rows = [
-        _operation(part.name, part.calls, part.flops, part.bytes, full.parts.rounds[part.name])
-        for part in full.parts.components
+        _operation(part.name, part.calls, part.flops, part.bytes, full.alone.rounds[part.name])
+        for part in full.alone.components
     ]
     size = sum(spec.size for spec in flat_specs(found.job.shape).values()) // found.machine.chip.num_devices
     # Parameter, gradient and two moments in, all but the gradient out, float32; AdamW: 14 operations.
-    return [*rows, _operation(UPDATE, 1, 14 * size, 28 * size, full.parts.rounds[UPDATE])]
+    return [*rows, _operation(UPDATE, 1, 14 * size, 28 * size, full.alone.rounds[UPDATE])]
 
 
 def _operation(name: str, calls: int, flops: int, size: int, seconds: Sequence[float]) -> dict[str, Any]:
@@ -113,9 +113,9 @@ def _note_nulls(section: dict[str, Any], reasons: dict[str, list[str | None]], u
 
 def waterfall_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
     """From the peak to the delivered tokens; None without `--full`, or without a rate to begin at."""
-    full, best = found.in_full, best_rate(found.rates, found.machine.choices.compute_dtype)
-    if not isinstance(full, InFull):
-        unknown.known("waterfall", None, full or ONLY_FULL)
+    traced, best = found.traced, best_rate(found.rates, found.machine.choices.compute_dtype)
+    if traced is None:
+        unknown.known("waterfall", None, ONLY_FULL)
         return None
     if best is None or best.flops_per_second is None:
         unknown.known("waterfall", None, _NO_RATE)
@@ -124,10 +124,9 @@ def waterfall_section(found: Findings, unknown: Unknown) -> dict[str, Any] | Non
     measured = best.flops_per_second * found.machine.num_chips
     rates = Rates(measured, rated, why_no_rated_peak(found))
     run = run_time(found.spans)
-    bars = waterfall(full.parts, found.job, rates, run)
+    bars = waterfall(traced, found.job, rates, run)
     seconds = {bar.key: bar.seconds or 0.0 for bar in bars}
-    # One may be below 0 and the other above: neither makes good for the other.
-    remainders = abs(seconds["unexplained"]) + abs(seconds["pace"])
+    unexplained = abs(seconds["unexplained"])
     return {
         "begins_at": "rated peak" if rated else "measured rate",
         "rate_flops_per_second": rated or measured,
@@ -137,13 +136,21 @@ def waterfall_section(found: Findings, unknown: Unknown) -> dict[str, Any] | Non
         "tokens": run.tokens,
         "tokens_per_second_at_peak": run.tokens / seconds["arithmetic"],
         "tokens_per_second": run.tokens / run.whole,
-        "step_seconds": float(np.median(full.parts.rounds[STEP])),
-        "rounds": len(full.parts.rounds[STEP]),
+        "step_seconds": _traced_step(traced, unknown),
+        "rounds": len(traced.groups),
         "sum_seconds": sum(bar.seconds or 0.0 for bar in bars),
-        "unexplained_share": remainders / run.whole,
-        "unexplained_step_share": remainders / run.step_seconds,
+        "unexplained_share": unexplained / run.whole,
+        "unexplained_step_share": unexplained / run.step_seconds,
         "bars": [_bar_row(index, bar, rated is None, unknown) for index, bar in enumerate(bars)],
     }
+
+
+def _traced_step(traced: Traced, unknown: Unknown) -> float | None:
+    """Seconds of a traced step, the median of the groups."""
+    seconds = [group.seconds / (group.stop - group.first) for group in traced.groups]
+    median = statistics.median(seconds) if seconds else None
+    unknown.known("waterfall.step_seconds", median, traced.reason or "")
+    return median
 
 
 def _bar_row(index: int, bar: Bar, from_measured: bool, unknown: Unknown) -> dict[str, Any]:

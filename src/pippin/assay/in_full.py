@@ -1,14 +1,14 @@
-"""What `--full` measures of the device and of the step, before the training, with a time for each part."""
+"""What `--full` measures of the device before the training, with a time for each part."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
+from pippin.assay.alone import Alone, time_alone, workpiece
 from pippin.assay.collectives import Collective, measure_collectives
 from pippin.assay.job_products import JobProduct, Shape, job_products
 from pippin.assay.microbenchmarks import MatmulRate, measure_matmul
-from pippin.assay.taken_apart import TakenApart, time_apart, workpiece
 from pippin.assay.timing import Clock
 from pippin.assay.transfers import Timed, measure_copies, measure_launch
 from pippin.data.batches import Batch
@@ -17,7 +17,7 @@ from pippin.train.step import Program
 
 DTYPES = ("float32", "bfloat16", "float8_e4m3fn")
 _SECONDS_A_PRODUCT = 0.1
-_SECONDS_OF_ROUNDS = 20.0
+_SECONDS_OF_ROUNDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class InFull:
     """All of it; copies by bytes."""
 
     products: list[ProductRate]
-    parts: TakenApart
+    alone: Alone
     copies: dict[int, Timed]
     collectives: list[Collective]
     launch: Timed
@@ -48,21 +48,21 @@ def measure_in_full(
     seconds: float = _SECONDS_OF_ROUNDS,
     clock: Clock = time.perf_counter,
 ) -> InFull:
-    """Measures the parts of a step, then products, copies, collectives and launching.
+    """Measures the parts of a step alone, then products, copies, collectives and launching.
 
     Args:
         program: the job's compiled step.
         batch: what the step reads.
         observer: told of progress.
-        seconds: for the rounds in which the step and its parts take turns.
+        seconds: for the rounds in which the parts take turns.
         clock: monotonic seconds.
     """
-    observer.phase("taking the step apart")
-    parts = time_apart(program, batch, seconds=seconds, clock=clock)
+    observer.phase("measuring the step's parts")
+    alone = time_alone(program, batch, seconds=seconds, clock=clock)
     observer.phase("measuring the job's matrix products, copies and collectives")
     return InFull(
         products=_products(program, observer),
-        parts=parts,
+        alone=alone,
         copies=measure_copies(clock=clock),
         collectives=measure_collectives(clock=clock),
         launch=measure_launch(clock=clock),

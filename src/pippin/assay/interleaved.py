@@ -11,8 +11,6 @@ import jax
 from pippin.assay.timing import MIN_REPEATS, PATIENCE, Clock, elapsed, enough_calls
 
 Runs = Callable[[int], None]  # makes so many calls, and returns when the last one's result is there
-# From a function and its arguments to a program of it that can be timed.
-Compile = Callable[..., Runs]
 Rounds = dict[str, list[float]]
 Key = TypeVar("Key")
 

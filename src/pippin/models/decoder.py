@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pippin.models import scopes
 from pippin.models.config import ModelConfig, RopeScaling
 from pippin.models.contraction import contract
 from pippin.models.functions import SINGLE_DEVICE, Functions, Parameters
@@ -35,7 +36,8 @@ def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
         inverse = lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
         return (wide * inverse * scale).astype(x.dtype)
 
-    return norm(x, scale)
+    with jax.named_scope(scopes.NORM):
+        return norm(x, scale)
 
 
 def rotary_angles(
@@ -88,20 +90,23 @@ def attention_layer(
 
     def project(name: str) -> Array:
         # One dimension of heads and head width: with two, XLA for the CPU copies both operands transposed.
-        weights = layer[name].astype(dtype)
-        flat = contract("bse,ef->bsf", h_BSE, weights.reshape(weights.shape[0], -1)).astype(dtype)
-        return flat.reshape(*flat.shape[:2], *weights.shape[1:])
+        with jax.named_scope(scopes.PRODUCT):
+            weights = layer[name].astype(dtype)
+            flat = contract("bse,ef->bsf", h_BSE, weights.reshape(weights.shape[0], -1)).astype(dtype)
+            return flat.reshape(*flat.shape[:2], *weights.shape[1:])
 
     def turned(name: str) -> Array:
         heads = project(name)
         if config.qk_norm:
             heads = rms_norm(heads, layer[f"{name}_norm"], config.norm_epsilon)
-        return rotate(heads, angles)
+        with jax.named_scope(scopes.ROTARY):
+            return rotate(heads, angles)
 
     own = (turned("key"), project("value")) if "key" in layer else None
     mixed, kept = attend(turned("query"), own)
-    weights = layer["output"].astype(dtype).reshape(-1, x_BSE.shape[-1])
-    out = contract("bsf,fe->bse", mixed.reshape(*mixed.shape[:2], -1), weights).astype(dtype)
+    with jax.named_scope(scopes.PRODUCT):
+        weights = layer["output"].astype(dtype).reshape(-1, x_BSE.shape[-1])
+        out = contract("bsf,fe->bse", mixed.reshape(*mixed.shape[:2], -1), weights).astype(dtype)
     return functions.leave(out), kept
 
 
@@ -112,11 +117,15 @@ def feed_forward(
     dtype = x_BSE.dtype
     h_BSE = functions.enter(rms_norm(x_BSE, layer["ffn_norm"], config.norm_epsilon))
     if config.moe:
-        mixed, report = functions.experts(h_BSE, layer, config.moe)
+        with jax.named_scope(scopes.EXPERTS):
+            mixed, report = functions.experts(h_BSE, layer, config.moe)
         return functions.leave(mixed), report
-    gate = contract("bse,ef->bsf", h_BSE, layer["gate"].astype(dtype))
-    up = contract("bse,ef->bsf", h_BSE, layer["up"].astype(dtype))
-    return functions.leave(gated(gate, up, layer["down"].astype(dtype))), None
+    with jax.named_scope(scopes.PRODUCT):
+        gate = contract("bse,ef->bsf", h_BSE, layer["gate"].astype(dtype))
+        up = contract("bse,ef->bsf", h_BSE, layer["up"].astype(dtype))
+        down = layer["down"].astype(dtype)
+    with jax.named_scope(scopes.GATE):
+        return functions.leave(gated(gate, up, down)), None
 
 
 @jax.custom_vjp
@@ -130,7 +139,8 @@ def gated(gate_BSF: Array, up_BSF: Array, down_FE: Array) -> Array:
 
 def _gated_forward(gate: Array, up: Array, down: Array) -> tuple[Array, tuple[Array, Array, Array]]:
     product = (jax.nn.silu(gate) * up).astype(down.dtype)
-    return contract("bsf,fe->bse", product, down).astype(down.dtype), (gate, up, down)
+    with jax.named_scope(scopes.PRODUCT):
+        return contract("bsf,fe->bse", product, down).astype(down.dtype), (gate, up, down)
 
 
 def _gated_backward(kept: tuple[Array, Array, Array], pull_BSE: Array) -> tuple[Array, Array, Array]:
@@ -138,14 +148,15 @@ def _gated_backward(kept: tuple[Array, Array, Array], pull_BSE: Array) -> tuple[
     gate, up = after(gate, pull_BSE), after(up, pull_BSE)
     open_ = jax.nn.sigmoid(gate)
     silu = gate * open_
-    by_product = contract("bse,fe->bsf", pull_BSE, down)
-    product = (silu * up).astype(down.dtype)
-    # The gradient first: XLA for the CPU copies the first operand transposed, and computes there what goes
-    # into it. But in bfloat16 it turns this form into a product that it cannot run.
-    if down.dtype == jnp.float32:
-        by_down = contract("bse,bsf->ef", pull_BSE, product).T
-    else:
-        by_down = contract("bsf,bse->fe", product, pull_BSE)
+    with jax.named_scope(scopes.PRODUCT):
+        by_product = contract("bse,fe->bsf", pull_BSE, down)
+        product = (silu * up).astype(down.dtype)
+        # The gradient first: XLA for the CPU copies the first operand transposed, and computes there what
+        # goes into it. But in bfloat16 it turns this form into a product that it cannot run.
+        if down.dtype == jnp.float32:
+            by_down = contract("bse,bsf->ef", pull_BSE, product).T
+        else:
+            by_down = contract("bsf,bse->fe", product, pull_BSE)
     by_gate = by_product * up * (open_ + silu * (1 - open_))
     return by_gate, by_product * silu, by_down.astype(down.dtype)
 
@@ -163,9 +174,11 @@ def block(
 ) -> tuple[Array, tuple[Any, RouterReport | None]]:
     """One layer: the stream after it, what `attend` kept, and the router's report."""
     mixed, kept = attention_layer(x_BSE, layer, angles, config, attend, functions)
-    x_BSE = x_BSE + mixed
+    with jax.named_scope(scopes.RESIDUAL):
+        x_BSE = x_BSE + mixed
     mixed, report = feed_forward(x_BSE, layer, config, functions)
-    return x_BSE + mixed, (kept, report)
+    with jax.named_scope(scopes.RESIDUAL):
+        return x_BSE + mixed, (kept, report)
 
 
 def forward(
@@ -211,19 +224,22 @@ def run_layers(
     """The layers alone, all or some of them: the stream after them, and their routers' report."""
     if positions_S is None:
         positions_S = jnp.arange(segments_BS.shape[1], dtype=jnp.int32)
-    angles = rotary_angles(positions_S, config.head_dim, config.rope_theta, config.rope_scaling)
+    with jax.named_scope(scopes.ROTARY):
+        angles = rotary_angles(positions_S, config.head_dim, config.rope_theta, config.rope_scaling)
     keep = config.kv_reuse_layers > 0
 
     def stack(name: str, x_BSE: Array, shared: KeysValues | None) -> tuple[Array, Any]:
         def attend(q: Array, own: KeysValues | None) -> tuple[Array, KeysValues | None]:
             keys_values = own or shared
             assert keys_values is not None
-            return functions.attention(q, *keys_values, segments_BS), own if keep else None
+            with jax.named_scope(scopes.ATTENTION):
+                return functions.attention(q, *keys_values, segments_BS), own if keep else None
 
         def body(x: Array, layer: Parameters) -> tuple[Array, Any]:
             return block(x, layer, angles, config, attend, functions)
 
-        return functions.layers(body, x_BSE, parameters[name])
+        with jax.named_scope(scopes.LAYERS):
+            return functions.layers(body, x_BSE, parameters[name])
 
     x_BSE, (kept, report) = stack("layers", x_BSE, None)
     if keep:

@@ -18,6 +18,7 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pippin.job import MESH_AXES
+from pippin.models import scopes
 from pippin.models.functions import Parameters
 from pippin.models.parameters import parameter_specs
 from pippin.parallel import context
@@ -131,6 +132,8 @@ def _accumulated(one: Callable[[Part], Any], parts: Part) -> Any:
         return one(first)
 
     def body(total: Any, part: Part) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, one(part)), None
+        gradients = one(part)
+        with jax.named_scope(scopes.ACCUMULATION):
+            return jax.tree.map(jnp.add, total, gradients), None
 
     return lax.scan(body, jax.tree.map(zeros, jax.eval_shape(one, first)), parts)[0]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from pippin.job import Job
-from pippin.models import decoder
+from pippin.models import decoder, scopes
 from pippin.models.attention import Attention
 from pippin.models.balance import router_objective
 from pippin.models.functions import Functions, Parameters
@@ -88,6 +88,7 @@ class Objective:
         x_BSE, _ = self.run_layers(parameters, x_BSE, part.segments)
         return self.token_losses(parameters, x_BSE, part.targets)
 
+    @jax.named_scope(scopes.EMBEDDING)
     def embed(self, table_VE: Array, tokens_BS: Array) -> Array:
         """The residual stream's beginning, of this device's part of the sequence."""
         found = vocabulary.look_up_part(self.exchange, table_VE, tokens_BS)
@@ -107,6 +108,7 @@ class Objective:
         )
         return x_BSE, self._once(report)
 
+    @jax.named_scope(scopes.VOCABULARY)
     def head(self, parameters: Parameters, x_BSE: Array, targets_BS: Array) -> tuple[Array, Array]:
         """The share of the objective that comes from the vocabulary, and the share of the mean loss."""
         return mean_loss(

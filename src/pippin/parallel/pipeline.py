@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pippin.models import scopes
 from pippin.models.functions import Parameters
 from pippin.models.moe import RouterReport
 from pippin.parallel.exchange import zeros
@@ -139,7 +140,8 @@ class Pipeline:
             share = self._objective.router_share(report, load_LX)
             return (out, self._exchange.vary(share, _AXIS)), report
 
-        (_, share), pull, report = jax.vjp(stage, layers, into, has_aux=True)
+        with jax.named_scope(scopes.RECOMPUTED):
+            (_, share), pull, report = jax.vjp(stage, layers, into, has_aux=True)
         by_out = jnp.where(self._is_last, by_out, carry.returning)
         by_layers, by_into = pull(jax.tree.map(partial(_masked, valid), (by_out, jnp.ones_like(share))))
         by_ends = self._embed_backward(ends, by_into, tick)

@@ -8,6 +8,7 @@ from pippin.report.prediction_figure import error_words
 from pippin.report.projection_figure import projection_finding
 from pippin.report.schema import Report
 from pippin.report.units import bits, dollars, duration, percent, si
+from pippin.report.waterfall_figure import waterfall_finding
 
 
 def summary(report: Report, folder: Path) -> str:
@@ -23,6 +24,9 @@ def summary(report: Report, folder: Path) -> str:
         "of measured peak": _measured_share(report) or report.unknown.get("measured_peak_share"),
         "MFU": _mfu(report) or f"unknown: {report.unknown.get('mfu')}",
         "predicted": _predicted(report) or f"unknown: {report.unknown.get('prediction')}",
+        "time": waterfall_finding(report.waterfall)
+        if report.waterfall
+        else report.unknown.get("waterfall", ""),
         "held out": _held_out(report),
         "cost": _cost(report) or f"unknown: {report.unknown.get('price.usd_per_million_tokens')}",
         "energy": _energy(report) or f"unknown: {report.unknown.get('energy.joules')}",

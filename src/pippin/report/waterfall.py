@@ -25,8 +25,10 @@ class WaterfallBar(Section):
     seconds: SignedSeconds | None = Field(
         description="Seconds of the training; below 0 where measurements contradict one another."
     )
-    low: SignedSeconds | None = Field(description="Lower end of the 95 % interval over the rounds.")
-    high: SignedSeconds | None = Field(description="Upper end of the 95 % interval over the rounds.")
+    low: SignedSeconds | None = Field(
+        description="Lower end of the 95 % interval over the groups of traced steps."
+    )
+    high: SignedSeconds | None = Field(description="Upper end of it.")
     method: str = Field(description="How it was measured.")
 
 
@@ -45,11 +47,11 @@ class Waterfall(Section):
     tokens: Tokens = Field(description="Tokens delivered in that time.")
     tokens_per_second_at_peak: TokensPerSecond = Field(description="Tokens over the first bar alone.")
     tokens_per_second: TokensPerSecond = Field(description="Tokens over the whole.")
-    step_seconds: Seconds = Field(description="Median time of the step, timed beside its parts.")
-    rounds: int = Field(ge=1, description="Rounds in which the step and its parts were timed in turn.")
+    step_seconds: Seconds | None = Field(description="Time of a traced step, the median of the groups.")
+    rounds: int = Field(ge=0, description="Groups of steps that were traced, spread over the run.")
     sum_seconds: Seconds = Field(description="Sum of all bars; the whole, but for rounding.")
     unexplained_share: Share = Field(
-        description="Sizes of the remainders `unexplained` and `pace`, added up, over `whole_seconds`."
+        description="Size of the remainder, the bar `unexplained`, over `whole_seconds`."
     )
     unexplained_step_share: Share = Field(description="The same over the time of the training's steps.")
     bars: tuple[WaterfallBar, ...] = Field(min_length=1, description="The parts, in order.")

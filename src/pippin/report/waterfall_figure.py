@@ -12,7 +12,7 @@ from pippin.report.waterfall import Waterfall, WaterfallBar
 # Shorter than this share of the whole a bar is in the table alone.
 _SHOWN_SHARE = 0.002
 _ROW = 27
-_OWN = {"arithmetic": "model", "unexplained": "second", "pace": "second"}
+_OWN = {"arithmetic": "model", "unexplained": "second"}
 
 
 def waterfall_figure(report: Report) -> list[Figure]:
@@ -23,7 +23,12 @@ def waterfall_figure(report: Report) -> list[Figure]:
     rows = _shown(fall)
     height = _ROW * (len(rows) + 1) + 8
     return [
-        make_figure("waterfall", _words(fall), lambda canvas: _draw(fall, rows, canvas), lambda _: height)
+        make_figure(
+            "waterfall",
+            _words(fall, report.step_seconds.median),
+            lambda canvas: _draw(fall, rows, canvas),
+            lambda _: height,
+        )
     ]
 
 
@@ -36,27 +41,42 @@ def _shown(fall: Waterfall) -> list[WaterfallBar]:
     return [bar for bar in fall.bars if abs(bar.seconds or 0.0) >= _SHOWN_SHARE * fall.whole_seconds]
 
 
-def _words(fall: Waterfall) -> Words:
-    losses = sorted(fall.bars[1:], key=lambda bar: bar.seconds or 0.0, reverse=True)
-    first = fall.bars[0].seconds or 0.0
-    named = ", ".join(
-        f"{bar.title[0].lower()}{bar.title[1:]} ({percent((bar.seconds or 0.0) / fall.whole_seconds)})"
-        for bar in losses[:3]
+def largest_losses(fall: Waterfall) -> str:
+    """Up to three by name, each with its share of the whole."""
+    losses = [(bar.seconds, bar.title) for bar in fall.bars[1:] if bar.seconds and bar.key != "unexplained"]
+    return ", ".join(
+        f"{title[0].lower()}{title[1:]} ({percent(seconds / fall.whole_seconds)})"
+        for seconds, title in sorted(losses, reverse=True)[:3]
+        if seconds > 0
     )
+
+
+def waterfall_finding(fall: Waterfall) -> str:
+    """Where the time went, in a line."""
+    first = (fall.bars[0].seconds or 0.0) / fall.whole_seconds
+    return (
+        f"{percent(first)} arithmetic at the {fall.begins_at}; most lost to {largest_losses(fall)}; "
+        f"{percent(fall.unexplained_share)} unexplained"
+    )
+
+
+def _words(fall: Waterfall, median: float) -> Words:
+    first = fall.bars[0].seconds or 0.0
     finding = (
         f"Of {duration(fall.whole_seconds)} of training the arithmetic alone would take {duration(first)} at "
         f"the {fall.begins_at}, {si(fall.rate_flops_per_second, 'FLOP/s')}; most of the rest went into "
-        f"{named}; remainders without a measured cause, unexplained and slower in the run, are together "
-        f"{percent(fall.unexplained_share)} of it and {percent(fall.unexplained_step_share)} of its "
-        "steps' time."
+        f"{largest_losses(fall)}; {percent(fall.unexplained_share)} of it and "
+        f"{percent(fall.unexplained_step_share)} of its steps' time are unexplained."
     )
     note = (
         f"From {significant(fall.tokens_per_second_at_peak)}{SPACE}tokens/s at the {fall.begins_at} to "
-        f"{significant(fall.tokens_per_second)}{SPACE}tokens/s delivered. Losses in the step are "
-        f"programs of their own or differences of two, in {fall.rounds:,} rounds, those around it "
-        "spans of the ledger; unexplained and slower in the run are not measured but left over. The assay's "
-        f"own measuring ({duration(fall.own_seconds)}) is in no bar."
+        f"{significant(fall.tokens_per_second)}{SPACE}tokens/s delivered. Losses in the step are what the "
+        f"profiler saw in {fall.rounds:,} groups of steps spread over the run, those around it spans of the "
+        "ledger; unexplained is not measured but left over. The assay's own measuring "
+        f"({duration(fall.own_seconds)}) is in no bar."
     )
+    if fall.step_seconds is not None:
+        note += f" A traced step took {si(fall.step_seconds, 's')}, the median step {si(median, 's')}."
     if fall.begins_at == "measured rate":
         note += " No peak is published for this chip, so the fall begins at the matrix rate measured on it."
     columns = ("Part", "Time", "Share", "Interval", "How it was measured")

@@ -24,7 +24,7 @@ from pippin.train.initial import initial_values
 from pippin.train.ledger import read_ledger
 from pippin.train.metrics import MetricsLog
 from pippin.train.observer import Observer, RunPlan, StepReport
-from pippin.train.profile import ProfileSteps, Tracer
+from pippin.train.profile import Marks, ProfileSteps, Tracer
 from pippin.train.run import CHECKPOINTS, LEDGER, METRICS, SUMMARY, TOKENIZER, RunFolder
 from pippin.train.schedule import learning_rate
 from pippin.train.setup import Machine, find_machine, mfu, open_data, training_batches
@@ -87,7 +87,7 @@ def pretrain(
     program: Program,
     observer: Observer,
     stop: StopRequest,
-    tracer: Tracer | None = None,
+    tracer: Marks | None = None,
 ) -> Trained:
     """The loop. Everything it needs is open; it leaves a final checkpoint and `summary.json`.
 

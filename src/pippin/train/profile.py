@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import jax
 
@@ -45,6 +45,21 @@ class ProfileSteps:
                 fix="as in 10:13 for the steps 10, 11 and 12",
             )
         return cls(first, stop)
+
+
+class Marks(Protocol):
+    """Told of each step before and after it runs."""
+
+    def begin(self, step: int, /) -> None: ...
+
+    def end(self, step: int, /) -> None: ...
+
+
+def start_trace(folder: Path) -> None:
+    """Records into the folder until `jax.profiler.stop_trace`."""
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # every Python call would be traced, and slow the step
+    jax.profiler.start_trace(folder, profiler_options=options)
 
 
 class Tracer:
@@ -81,9 +96,7 @@ class Tracer:
         if self._temporary is None:
             with self._run.ledger.span("evaluation", "trace begins"):
                 self._temporary = Path(tempfile.mkdtemp(prefix="pippin-trace-"))
-                options = jax.profiler.ProfileOptions()
-                options.python_tracer_level = 0  # every Python call would be traced, and slow the step
-                jax.profiler.start_trace(self._temporary, profiler_options=options)
+                start_trace(self._temporary)
         self._seen.append(step)
         self._mark = jax.profiler.StepTraceAnnotation("step", step_num=step)
         self._mark.__enter__()

@@ -20,6 +20,7 @@ from jax import Array
 from pippin.devices import give_back_freed_memory
 from pippin.errors import PippinError
 from pippin.job import Job
+from pippin.models import scopes
 from pippin.models.attention import attention_backend
 from pippin.models.balance import even_load, next_load, router_metrics
 from pippin.models.parameters import initial_parameters, parameter_specs
@@ -141,6 +142,11 @@ class Program:
         held = found.argument_size_in_bytes + found.temp_size_in_bytes
         return int(held + found.output_size_in_bytes - found.alias_size_in_bytes)
 
+    @property
+    def step_text(self) -> str:
+        """The compiled step as XLA writes it."""
+        return str(self._step.as_text())
+
     def trace(self) -> Any:
         """The training step before it is lowered, the same whatever it is lowered for."""
         update = jax.jit(self._update, donate_argnums=0, out_shardings=(self.shardings, None))
@@ -215,6 +221,7 @@ class Program:
         gradients, sums = self._spread.gradients(state["parameters"], state.get("load"), batch)
         return self.apply_gradients(state, gradients, sums, rate)
 
+    @jax.named_scope(scopes.OPTIMIZER)
     def apply_gradients(
         self, state: State, gradients: Any, sums: Sums, rate: Array
     ) -> tuple[State, tuple[Array, Array, Array, dict[str, Array]]]:
