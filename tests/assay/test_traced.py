@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pippin.assay.timeline import NOTHING
-from pippin.assay.traced import GROUPS, StepTraces, Traced, group_bounds
+from pippin.assay.traced import GROUPS, TRACE, StepTraces, Traced, group_bounds
 from pippin.models import scopes
 
 STEPS = 9
@@ -64,7 +64,7 @@ def test_the_time_of_traced_steps_is_divided(compiled: Any) -> None:
     ledger = Spans()
     found = traced(compiled, ledger, compiled.as_text())
     assert [(group.first, group.stop) for group in found.groups] == [(2, 4), (6, 8)]
-    assert ledger.names == ["trace begins", "trace read"] * 2
+    assert ledger.names == [TRACE] * 4
     assert found.reason is None
     for group in found.groups:
         assert sum(group.parts.values()) == pytest.approx(group.seconds)
@@ -76,7 +76,7 @@ def test_where_no_operation_has_a_name_there_is_a_reason(compiled: Any) -> None:
     ledger = Spans()
     found = traced(compiled, ledger, "")
     assert found == Traced((), "the profiler of this device names no operation of the step")
-    assert ledger.names == ["trace begins", "trace read"]
+    assert ledger.names == [TRACE] * 2
 
 
 def test_a_trace_that_is_open_already_is_a_reason(compiled: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pippin.assay.findings import Metered, Unknown
 from pippin.assay.pricing import catalog_prices
+from pippin.assay.traced import TRACE
 from pippin.assay.training import energy_section
 from pippin.assay.windows import FEWEST_STEPS_IN_WINDOW, MOST_WINDOWS, speed_section, window_bounds
 from pippin.assay.workload import FEWEST_STEPS
@@ -78,6 +79,8 @@ def test_windows_hold_every_step_but_the_first_and_no_validation() -> None:
 def energy(metered: Metered, checks: list[tuple[float, float]]) -> tuple[dict[str, Any], Unknown]:
     unknown, known = Unknown(), {"category": "evaluation", "name": "repeat check"}
     among = [*spans(), *(known | {"start": start, "end": end} for start, end in checks)]
+    if checks:
+        among[-1]["name"] = TRACE
     found: Any = SimpleNamespace(spans=among, energy=metered, account=SimpleNamespace(tokens=400))
     return energy_section(found, unknown), unknown
 

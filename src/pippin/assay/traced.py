@@ -27,6 +27,8 @@ GROUPS = 20
 # A group lasts about so long, so that starting and reading a trace is little beside the run.
 _GROUP_SECONDS = 0.2
 _MOST_STEPS = 8
+# In the ledger, of starting and of reading a trace.
+TRACE = "trace of steps"
 _NO_NAMES = "the profiler of this device names no operation of the step"
 
 
@@ -95,7 +97,7 @@ class StepTraces:
     def begin(self, step: int) -> None:
         """A step is about to run."""
         if step in self._stops and not self._folder:
-            with self._ledger.span("evaluation", "trace begins"):
+            with self._ledger.span("evaluation", TRACE):
                 self._start(step)
         if self._folder:
             self._mark = jax.profiler.TraceAnnotation(MARK)
@@ -107,7 +109,7 @@ class StepTraces:
             return
         self._mark.__exit__(None, None, None)
         if step + 1 == self._stop:
-            with self._ledger.span("evaluation", "trace read"):
+            with self._ledger.span("evaluation", TRACE):
                 self._read()
 
     def _start(self, step: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from pippin.assay.findings import Findings, Unknown
 from pippin.assay.numerics.repeats import REPEAT_CHECK
 from pippin.assay.references import MEANING
+from pippin.assay.traced import TRACE
 from pippin.train.account import finished_steps
 
 _MOST_LOSS_POINTS = 500
@@ -96,9 +97,9 @@ def sample_section(found: Findings, unknown: Unknown) -> dict[str, Any] | None:
 
 
 def energy_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
-    """Of the training alone: what --full repeats between its steps is of the assay, not of the training."""
+    """Of the training alone: what --full does between its steps is of the assay, not of the training."""
     energy = found.energy
-    joules = energy.without([span for span in found.spans if span["name"] == REPEAT_CHECK])
+    joules = energy.without([span for span in found.spans if span["name"] in (REPEAT_CHECK, TRACE)])
     fields = {
         "joules": joules,
         "joules_per_token": joules / found.account.tokens if joules is not None else None,

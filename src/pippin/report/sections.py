@@ -208,7 +208,7 @@ class Energy(Section):
     """What the measured training drew."""
 
     joules: Joules | None = Field(
-        description="Meter reading after the training less before it, without the repeat checks of --full."
+        description="Meter reading after the training less before it, less what --full does between steps."
     )
     joules_per_token: Joules | None = Field(description="Joules over tokens trained on.")
     meter: str | None = Field(description="The meter that was read.")
