@@ -28,7 +28,7 @@ from pippin.assay.bars import BARS
 from pippin.assay.losses import Rates, waterfall
 from pippin.assay.run_time import RunTime, run_time
 from pippin.assay.timeline import NOTHING
-from pippin.assay.traced import Group, StepTraces, Traced
+from pippin.assay.traced import Group, StepTraces, Traced, group_bounds
 from pippin.data.batches import Batch, Batches
 from pippin.job import Job, make_job
 from pippin.models import scopes
@@ -48,10 +48,11 @@ from pippin.train.step import Choices, Program
 
 STEPS, BATCH, LENGTH = 10, 2, 64
 # Put in, a tiny step's own time and its noise weigh little beside it.
-NAP_SECONDS, LAYERS = 0.1, 2
+NAP_SECONDS, LAYERS = 0.12, 2
 # So fast that no bar has much of its time taken off as arithmetic.
 RATES = Rates(1e12, None, "not rated")
-TRACED_STEPS, GROUP_STEP_SECONDS = 13, 0.2  # of such a length that every group is one step
+# Of such a length that every group of traced steps is one step.
+TRACED_STEPS, STEP_SECONDS = 25, 0.2
 
 
 def tiny_job(corpus: Path | None = None) -> Job:
@@ -99,7 +100,7 @@ class Stepping:
         self._program._step = self._program.lower().compile()  # the evaluation is not needed
         self._state = self._program.initial_state()
         ledger: Any = SimpleNamespace(span=lambda *_: nullcontext())
-        self._traces = StepTraces(self._program, ledger, TRACED_STEPS, GROUP_STEP_SECONDS)
+        self._traces = StepTraces(self._program, ledger, TRACED_STEPS, STEP_SECONDS)
         self._took: list[float] = []
         self._slept: list[float] = []
 
@@ -116,7 +117,7 @@ class Stepping:
     @property
     def bars(self) -> dict[str, float]:
         traced = self._traces.traced
-        assert len(traced.groups) >= 6, traced.reason
+        assert len(traced.groups) == 12, traced.reason
         return bars_of(traced, self.job, run_of(self.seconds))
 
     @property
@@ -163,7 +164,8 @@ def steppings() -> dict[str, Stepping]:
         }
         found = {key: Stepping(job, choice, naps) for key, choice in choices.items()}
     tokens = np.random.default_rng(0).integers(0, 300, (BATCH, LENGTH + 1), np.int32)
-    for number in range(1, TRACED_STEPS + 1):
+    # The first one warms up; of the others those are run that are traced.
+    for number in (1, *(first for first, _ in group_bounds(TRACED_STEPS, STEP_SECONDS))):
         for stepping in found.values():
             stepping.step(number, tokens)
     return found
