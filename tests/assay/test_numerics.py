@@ -25,7 +25,8 @@ from pippin.assay.numerics.at_hand import reduced_job
 from pippin.assay.numerics.check import Numerics, check_numerics
 from pippin.assay.numerics.computer import Computer
 from pippin.assay.numerics.layers import LayerDeviation, compare_layers
-from pippin.assay.numerics.operations import Deviation, compare, operations
+from pippin.assay.numerics.operation import Deviation, compare
+from pippin.assay.numerics.operations import operations
 from pippin.assay.numerics.plain import PlainProgram
 from pippin.assay.numerics.products import WholeProduct, compare_whole
 from pippin.assay.numerics.repeats import RepeatCheck, Repeating, Repeats

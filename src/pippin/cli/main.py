@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pippin.cli.catalog_verb import CatalogFile, catalog
+from pippin.cli.exchange_verbs import export, import_, score
 from pippin.cli.plan_verb import plan
 from pippin.cli.report_verb import report
 from pippin.errors import PippinError
@@ -83,63 +84,9 @@ def sample(
     verb.run(run, prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
 
 
-@app.command(epilog="Example: pippin export runs/first --to hf --out exported/first --verify")
-def export(
-    run: Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")],
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
-    to: Annotated[str, typer.Option(help="`hf`: what transformers loads.")] = "hf",
-    dtype: Annotated[str, typer.Option(help="`float32` or `bfloat16`.")] = "float32",
-    max_shard_size: Annotated[str, typer.Option(help="Split the arrays into files of this size.")] = "5GB",
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Compare logits with transformers before the folder is named.")
-    ] = False,
-) -> None:
-    """Write a run's newest checkpoint in the format of Hugging Face."""
-    from pippin.cli.export import run_export
-
-    run_export(run, to, out, dtype=dtype, max_shard_size=max_shard_size, verify=verify)
-
-
-@app.command("import", epilog="Example: pippin import smollm2-135m --out runs/smollm2")
-def import_(
-    source: Annotated[
-        str,
-        typer.Argument(help="A folder with config.json and safetensors, a GGUF file, or `smollm2-135m`."),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
-    data: Annotated[
-        str, typer.Option(help="Corpus of the job that is written: `sotu`, a text or JSONL file, a folder.")
-    ] = "sotu",
-    boundary: Annotated[
-        str | None, typer.Option(help="The token that parts documents, where the tokenizer says another.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change the job; repeatable."),
-    ] = None,
-) -> None:
-    """Make a run's folder of a model in another format, to sample, score, export or train on."""
-    from pippin.cli.export import run_import
-
-    run_import(source, out, data, boundary, overrides or [])
-
-
-@app.command(epilog="Example: pippin score runs/first --data texts --json")
-def score(
-    run: Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")],
-    data: Annotated[
-        str | None, typer.Option(help="Another corpus than the job's; its held-out part is scored.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change the job; repeatable."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")] = False,
-) -> None:
-    """Print the held-out bits per byte of a run's newest checkpoint."""
-    from pippin.cli.score import run as verb
-
-    verb(run, data, overrides or [], as_json=as_json)
+app.command(epilog="Example: pippin export runs/first --to hf --out exported/first --verify")(export)
+app.command("import", epilog="Example: pippin import smollm2-135m --out runs/smollm2")(import_)
+app.command(epilog="Example: pippin score runs/first --data texts --json")(score)
 
 
 @app.command(epilog="Example: pippin assay --minutes 3 --price-per-hour 0.0357 --out assays/laptop")

@@ -12,51 +12,19 @@ import numpy as np
 from pydantic import Field
 
 from pippin.report.comparable import differences, why_not
-from pippin.report.intervals import Runs, log_ratio
 from pippin.report.pricing import CatalogPrice
 from pippin.report.quantities import Section
+from pippin.report.ratio import Ratio, ends_of, ratio_of, without_interval
 from pippin.report.schema import SchemaVersionError
 from pippin.report.sides import Side, read_side
 from pippin.report.verdict import named, verdict
 
-FEWEST_WINDOWS = 5
 FEWEST_RUNS = 2
 USERS_PRICE = "as given by the user"
 ONE_RUN = (
     "one run a side: what differs from run to run was not measured, and the intervals hold little of it; "
     "`pippin assay --repeat` measures it"
 )
-
-
-class Ratio(Section):
-    """B over A, on one basis. `low` and `high` are null where `unknown` says why."""
-
-    ratio: float
-    low: float | None
-    high: float | None
-    unit: str
-    basis: str
-    a: float
-    b: float
-
-    @property
-    def can_tell(self) -> bool:
-        """Whether the interval leaves 1 out."""
-        return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
-
-    def scaled(self, a: float, b: float, unit: str, basis: str) -> Ratio:
-        """The ratio per something of which A takes `a` and B takes `b`, known exactly."""
-        factor = a / b
-        ends = [None if end is None else end * factor for end in (self.low, self.high)]
-        return Ratio(
-            ratio=self.ratio * factor,
-            low=ends[0],
-            high=ends[1],
-            unit=unit,
-            basis=basis,
-            a=self.a / a,
-            b=self.b / b,
-        )
 
 
 class HeldOutScores(Section):
@@ -162,36 +130,8 @@ def _summary(side: Side) -> Summary:
     )
 
 
-def _ratio(
-    name: str, a: tuple[float, Runs], b: tuple[float, Runs], unit: str, basis: str, unknown: dict[str, str]
-) -> Ratio:
-    """From each side's value and the logs it is made of; one run of one window has no spread to go by."""
-    low = high = None
-    few = [f"{label} has {n} windows" for label, n in (("A", _count(a[1])), ("B", _count(b[1])))]
-    short = [words for words, (_, runs) in zip(few, (a, b), strict=True) if _count(runs) < FEWEST_WINDOWS]
-    if short:
-        reason = f"{' and '.join(short)}, and an interval needs {FEWEST_WINDOWS}"
-        _without_interval(name, reason, unknown)
-    else:
-        low, high = _ends(a[1], b[1])
-    return Ratio(ratio=b[0] / a[0], low=low, high=high, unit=unit, basis=basis, a=a[0], b=b[0])
-
-
-def _count(runs: Runs) -> int:
-    return sum(run.size for run in runs)
-
-
-def _ends(a: Runs, b: Runs) -> tuple[float, float]:
-    found = log_ratio(a, b)
-    return float(np.exp(found.value - found.reach)), float(np.exp(found.value + found.reach))
-
-
-def _without_interval(name: str, reason: str, unknown: dict[str, str]) -> None:
-    unknown |= {f"ratios.{name}.{end}": reason for end in ("low", "high")}
-
-
 def _in_the_steps(a: Side, b: Side, unknown: dict[str, str]) -> Ratio:
-    return _ratio(
+    return ratio_of(
         "tokens_per_second",
         (a.tokens_per_second, a.log_speeds()),
         (b.tokens_per_second, b.log_speeds()),
@@ -212,9 +152,9 @@ def _end_to_end(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, s
         return
     low = high = None
     if min(len(a.reports), len(b.reports)) < FEWEST_RUNS:
-        _without_interval(name, f"a run has one value, so each side needs {FEWEST_RUNS} runs", unknown)
+        without_interval(name, f"a run has one value, so each side needs {FEWEST_RUNS} runs", unknown)
     else:
-        low, high = _ends(a.log_end_to_end(), b.log_end_to_end())
+        low, high = ends_of(a.log_end_to_end(), b.log_end_to_end())
     x, y = a.tokens_per_second_end_to_end, b.tokens_per_second_end_to_end
     minutes = a.first.minutes_requested
     basis = f"from the start of the command to its end, with {minutes:g} min of training asked for"
@@ -237,7 +177,7 @@ def _per_dollar(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, s
         basis = f"{kind}; A: {words_a}; B: {words_b}; in the training steps"
         ratios[name] = speed.scaled(usd_a / 3600, usd_b / 3600, "tokens/USD", basis)
         if reason := unknown.get("ratios.tokens_per_second.low"):
-            _without_interval(name, reason, unknown)
+            without_interval(name, reason, unknown)
     if not any(name.startswith("tokens_per_dollar") for name in ratios):
         unknown["ratios.tokens_per_dollar"] = (
             f"no kind of price is known of both: A has {_listed(prices_a)}, B has {_listed(prices_b)}"
@@ -282,9 +222,9 @@ def _per_joule(a: Side, b: Side, ratios: dict[str, Ratio], unknown: dict[str, st
     basis = "; ".join(meters)
     if a.window_joules_known and b.window_joules_known:
         runs_a, runs_b = a.log_tokens_per_joule(), b.log_tokens_per_joule()
-        ratios[name] = _ratio(name, (x, runs_a), (y, runs_b), "tokens/J", basis, unknown)
+        ratios[name] = ratio_of(name, (x, runs_a), (y, runs_b), "tokens/J", basis, unknown)
         return
-    _without_interval(name, "the energy of the windows is not known", unknown)
+    without_interval(name, "the energy of the windows is not known", unknown)
     ratios[name] = Ratio(ratio=y / x, low=None, high=None, unit="tokens/J", basis=basis, a=x, b=y)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from pippin.report.ratio import Ratio
 from pippin.report.units import significant
-
-if TYPE_CHECKING:
-    from pippin.report.comparison import Ratio
 
 NAMES = {
     "tokens_per_second": "tokens per second in the steps",

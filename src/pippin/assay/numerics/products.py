@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pippin.assay.numerics.operations import Operation
+from pippin.assay.numerics.operation import Operation
 from pippin.assay.numerics.rounding import EXACT_IN_FLOAT32
 
 # bfloat16 holds whole numbers up to 256.

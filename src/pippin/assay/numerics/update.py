@@ -9,7 +9,7 @@ import optax
 
 from pippin.assay.numerics import oracle
 from pippin.assay.numerics.computer import Computer
-from pippin.assay.numerics.operations import Deviation
+from pippin.assay.numerics.operation import Deviation
 from pippin.assay.numerics.rounding import relative_norm, sum_error, worst_element
 from pippin.job import TrainTable
 from pippin.models.parameters import ParameterSpec
