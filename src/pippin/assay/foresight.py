@@ -72,6 +72,9 @@ def _content(found: Foresight) -> dict[str, Any]:
         **Estimate.fields("mfu", found.mfu),
         "mfu_basis": found.mfu_basis,
         "memory_bytes": round(found.memory_bytes),
+        "memory_bytes_low": found.memory_interval.low,
+        "memory_bytes_high": found.memory_interval.high,
+        "memory_interval": found.memory_interval.basis,
         "memory_basis": found.memory_basis,
         "parts": [{"name": name, "seconds": seconds} for name, seconds in found.parts.items() if seconds],
         "basis": found.basis,
@@ -115,6 +118,8 @@ def prediction_section(found: Findings, unknown: Unknown) -> dict[str, Any] | No
         "measured_memory_method": method if taken else None,
         "memory_error": taken / predicted["memory_bytes"] - 1 if taken else None,
     }
+    reasons = {"mfu": predicted["mfu_basis"], "memory_bytes": predicted["memory_interval"]}
     for name, value in section.items():
-        unknown.known(f"prediction.{name}", value, predicted["mfu_basis"] if "mfu" in name else method)
+        reason = next((why for start, why in reasons.items() if name.startswith(start)), method)
+        unknown.known(f"prediction.{name}", value, reason)
     return section

@@ -148,6 +148,9 @@ def _fleet(each: Projected, index: int, unknown: Unknown) -> dict[str, Any]:
         "chips": each.chips,
         "layout": each.layout,
         "memory_bytes": round(each.memory_bytes),
+        "memory_bytes_low": each.memory_interval.low,
+        "memory_bytes_high": each.memory_interval.high,
+        "memory_interval": each.memory_interval.basis,
         "fits": each.fits,
         **Estimate.fields("days", each.seconds.scaled(1 / _DAY)),
         **Estimate.fields("tokens_per_second", each.tokens_per_second),
@@ -162,6 +165,7 @@ def _fleet(each: Projected, index: int, unknown: Unknown) -> dict[str, Any]:
         "mfu": each.mfu_basis,
         "joules": each.energy.reasons.get("joules", "no power is known"),
         "days": "no upper bound: failures may take all the time",
+        "memory": each.memory_interval.basis,
     }
     for name, value in section.items():
         unknown.known(f"projection.fleets.{index}.{name}", value, reasons.get(name.partition("_")[0], ""))

@@ -16,15 +16,11 @@ from pippin.plan.estimate import INTERVAL_BASIS, Estimate
 from pippin.plan.framework import trainer
 from pippin.plan.layout import Layouts
 from pippin.plan.memory import memory
+from pippin.plan.memory_steps import MemoryInterval, memory_interval
 from pippin.plan.own import intervals
 from pippin.plan.ranked import Rated, bounded, mfu_basis
 from pippin.plan.shape import Shapes
 from pippin.plan.steptime import StepTime, step_time
-
-UNRATED = (
-    "meant to hold the truth four times out of five; no published run is of a machine of this kind, so that "
-    "its width is assumed, and narrower for a machine that was assayed before (docs/projection.md)"
-)
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ class Foresight:
     mfu_basis: str
     memory_bytes: float
     memory_basis: str
+    memory_interval: MemoryInterval
     parts: dict[str, float]
     basis: str
     calibration: str
@@ -86,17 +83,19 @@ def foresee(
     step = bounded(value, low, high, floor)
     peak = rated.flops_per_second
     framework = trainer(machine.compute_dtype, cpu=machine.platform == "cpu")
+    held = float(np.ravel(memory(shapes, layout, framework).total)[0])
     return Foresight(
         step=step,
         tokens=tokens,
         mfu=step.inverse(flops / (machine.chips * peak)) if peak else None,
         mfu_basis=mfu_basis(rated),
-        memory_bytes=float(np.ravel(memory(shapes, layout, framework).total)[0]),
+        memory_bytes=held,
         memory_basis=f"{framework.name}: {framework.source}",
+        memory_interval=memory_interval(machine.platform, config, held),
         parts=_parts(steps),
         basis=grounded.basis,
         calibration=calibration.said_of(system),
-        interval=_interval_basis(grounded),
+        interval=_interval_basis(grounded, calibration, config),
     )
 
 
@@ -104,5 +103,12 @@ def _parts(steps: StepTime) -> dict[str, float]:
     return {f.name: float(np.ravel(getattr(steps, f.name))[0]) for f in fields(StepTime)}
 
 
-def _interval_basis(grounded: Grounded) -> str:
-    return INTERVAL_BASIS if grounded.system.rated else UNRATED
+def _interval_basis(grounded: Grounded, calibration: Calibration, config: ModelConfig) -> str:
+    if grounded.system.rated:
+        return INTERVAL_BASIS
+    spread = calibration.spread(grounded.system, config.moe is not None)
+    return (
+        "meant to hold the truth four times out of five, but no published run is of a machine of this kind: "
+        f"its width is assumed, a factor of {np.exp(np.ravel(spread)[0]):.2f} each way, and narrower for a "
+        "machine that was assayed before (docs/projection.md)"
+    )

@@ -23,6 +23,7 @@ from pippin.plan.estimate import Estimate
 from pippin.plan.fleets import FleetPlan
 from pippin.plan.foresight import Foresight, foresee
 from pippin.plan.framework import PIPPIN
+from pippin.plan.memory_steps import MemoryInterval
 from pippin.plan.ranked import Rated
 from pippin.plan.reading import published_runs
 from pippin.plan.request import Request, make_request
@@ -34,6 +35,13 @@ DEFAULT_TARGET = "apple-on-device-3b"
 # As many chips of each, so that the chips are compared and not the sizes of fleets.
 DEFAULT_CHIPS = 64
 DEFAULT_FLEETS = ("trn2:64", "p5:64", "p6-b200:64", "v5p:64", "v6e:64")
+# What docs/plan.md says of the memory model's runs.
+_UNTRIED = MemoryInterval(
+    None,
+    None,
+    "the runs that the memory model was tried on are of one node without ZeRO 3 or recomputation: none is of "
+    "a fleet",
+)
 # One size of fleet, together: what else could be done is `pippin plan`'s to answer.
 _WISHES = Wishes(sizes=0, learners=())
 
@@ -63,6 +71,7 @@ class Projected:
     chips: int
     layout: str
     memory_bytes: float
+    memory_interval: MemoryInterval
     fits: bool
     seconds: Estimate
     tokens_per_second: Estimate
@@ -177,6 +186,7 @@ def _on_fleet(
         chips=run.chips_with_spares,
         layout=plan.layout,
         memory_bytes=plan.memory_bytes,
+        memory_interval=_UNTRIED,
         fits=True,
         seconds=run.seconds,
         tokens_per_second=run.effective_tokens_per_second,
@@ -220,6 +230,7 @@ def _here(request: Request, calibration: Calibration, measured: Measured) -> Pro
         chips=machine.chips,
         layout=layout,
         memory_bytes=found.memory_bytes,
+        memory_interval=found.memory_interval,
         fits=fits,
         seconds=seconds,
         tokens_per_second=found.tokens_per_second,
@@ -236,7 +247,7 @@ def _here(request: Request, calibration: Calibration, measured: Measured) -> Pro
             seconds=seconds,
         ),
         costs=tuple(costs([_price(measured)], machine.chips, tokens, seconds)),
-        rests_on=f"{found.basis}; {found.calibration}",
+        rests_on=f"{found.basis}; {found.calibration}; interval: {found.interval}",
         runs=_runs_of(machine.catalog_id or "", calibration),
     )
 

@@ -44,7 +44,7 @@ def words(said: Prediction) -> Words:
         (
             "Memory of a device",
             byte_size(said.memory_bytes),
-            "none given",
+            _between(memory_ends(said)),
             "unknown" if said.measured_memory_bytes is None else byte_size(said.measured_memory_bytes),
             "unknown" if said.memory_error is None else error_words(said.memory_error),
         ),
@@ -52,12 +52,22 @@ def words(said: Prediction) -> Words:
     rows += [(f"Step: {part.name}", si(part.seconds, "s"), "", "", "") for part in said.parts]
     note = (
         f"Made {moment(said.made)}. Rates: {said.basis}. Coefficients: {said.calibration}. "
-        f"Interval: {said.interval}. Memory: {said.memory_basis}"
+        f"Interval: {said.interval}. Memory: {said.memory_basis}; its interval: {said.memory_interval}"
     )
     if said.measured_memory_method:
         note += f"; measured: {said.measured_memory_method}"
     columns = ("Quantity", "Predicted", "Interval", "Measured", "Off by")
     return Words("Prediction", finding, f"{note}.", columns, rows)
+
+
+def memory_ends(said: Prediction) -> tuple[float, float] | None:
+    """Of the memory's interval; None where it has none."""
+    low, high = said.memory_bytes_low, said.memory_bytes_high
+    return None if low is None or high is None else (low, high)
+
+
+def _between(ends: tuple[float, float] | None) -> str:
+    return f"{byte_size(ends[0])} to {byte_size(ends[1])}" if ends else "none"
 
 
 def height(narrow: bool) -> float:
@@ -69,7 +79,7 @@ def draw(said: Prediction, canvas: Canvas) -> None:
     ends = (said.step_seconds_low, said.step_seconds_high)
     _row(canvas, 0, "Step time", said.step_seconds, said.measured_step_seconds, ends, _seconds)
     measured = said.measured_memory_bytes
-    _row(canvas, _ROW, "Memory of a device", said.memory_bytes, measured, None, byte_size)
+    _row(canvas, _ROW, "Memory of a device", said.memory_bytes, measured, memory_ends(said), byte_size)
     y = 2 * _ROW + 12
     for x, name, text in ((0, "grid", "interval"), (92, "ink", "predicted"), (192, "model", "measured")):
         bar(canvas, x, y - 6, 12, 12, name)
