@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 
 from pippin.assay import collectives
+from pippin.assay.hlo import RECOMPUTATION, part_of
 from pippin.assay.traced import StepTraces
 from pippin.job import make_job
 from pippin.train.setup import find_machine
@@ -46,6 +48,15 @@ def divided(mesh: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"seconds": group.seconds, "parts": dict(group.parts)} for group in traces.traced.groups]
 
 
+def computed_again(mesh: dict[str, Any]) -> int:
+    """Operations of the step that are named as computed again for the backward pass."""
+    program = Program(
+        make_job(TABLES | {"mesh": mesh}), Choices("float32", "reference", True), compiled=False
+    )
+    names = set(re.findall(r'"([^"]*)"', program.lower().as_text(debug_info=True)))
+    return sum(part_of(name) == RECOMPUTATION for name in names)
+
+
 def moved(kind: str) -> list[float]:
     """What a collective of 4 devices makes of 0, 1, 2 ..."""
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()), (collectives._AXIS,))
@@ -64,7 +75,10 @@ def main() -> None:
         "collectives": [asdict(rate) for rate in rates],
         "moved": {kind: moved(kind) for kind in collectives.KINDS},
         "fsdp": divided({"fsdp": "rest"}),
-        "pipeline": divided({"stage": 2, "fsdp": 2, "micro_batches": 2}),
+        "computed again": {
+            "data": computed_again({"data": 4, "fsdp": 1}),
+            "pipeline": computed_again({"stage": 2, "fsdp": 2, "micro_batches": 2}),
+        },
     }
     sys.stdout.write(json.dumps(told))
 
