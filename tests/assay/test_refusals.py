@@ -37,7 +37,7 @@ def test_only_what_the_device_refused_is_taken_for_a_refusal() -> None:
 def test_parts_that_do_not_run_alone_leave_a_null(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "measure_in_full", refuses)
     monkeypatch.setattr(recipe, "training_batches", lambda *_: SimpleNamespace(at=lambda _: None))
-    in_full = recipe._in_full(*[SimpleNamespace(program=None)] * 4)  # type: ignore[arg-type]
+    in_full = recipe._in_full(*[SimpleNamespace(program=None)] * 5)  # type: ignore[arg-type]
     machine = SimpleNamespace(choices=SimpleNamespace(compute_dtype="float32"))
     found: Any = SimpleNamespace(in_full=in_full, traced=None, rates=[], machine=machine)
     unknown = Unknown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,26 @@ def test_rule(
     assert select_rules(platform, simd, cores, memory_bytes).rule_name == rule_name
 
 
+@pytest.mark.parametrize(
+    ("platform", "device_kind", "fnuz"),
+    [
+        ("rocm", "AMD Instinct MI300X", True),
+        ("rocm", "AMD Instinct MI325X", True),
+        ("rocm", "AMD Instinct MI355X", False),
+        ("cuda", "NVIDIA H100 80GB HBM3", False),
+        ("cpu", "cpu", False),
+        ("tpu", "TPU v5p", False),
+    ],
+)
+def test_the_fnuz_forms_of_fp8_are_tried_where_a_chip_has_them(
+    platform: str, device_kind: str, fnuz: bool
+) -> None:
+    fp8 = select_rules(platform, (), 8, 140 * GB, device_kind=device_kind).fp8
+    assert fp8[:2] == ("float8_e4m3fn", "float8_e5m2")
+    assert fp8[2:] == (("float8_e4m3fnuz", "float8_e5m2fnuz") if fnuz else ())
+    assert all(jnp.dtype(name).itemsize == 1 for name in fp8)
+
+
 def test_what_the_rules_choose() -> None:
     chosen = {
         rule.rule_name: (rule.scan_layers, rule.compute_dtype, rule.default_preset)
@@ -54,6 +75,7 @@ def test_what_the_rules_choose() -> None:
         "cpu-large": (False, "float32", "pippin-30m"),
         "cpu": (False, "float32", "pippin-3m"),
         "cuda-before-ampere": (True, "float32", "pippin-125m"),
+        "gpu-cdna3": (True, "bfloat16", "pippin-1b"),
         "gpu-large": (True, "bfloat16", "pippin-1b"),
         "gpu-small": (True, "bfloat16", "pippin-125m"),
         "gpu": (True, "bfloat16", "pippin-350m"),

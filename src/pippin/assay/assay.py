@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -113,7 +114,7 @@ def assay(
         _leave_if_asked(stop)
         with ledger.span("evaluation", "microbenchmarks"):
             rates, bandwidth = _microbenchmarks(draft, machine, observer)
-            in_full = _in_full(job, probed, dataset, observer) if request.full else None
+            in_full = _in_full(job, probed, dataset, machine.rules.fp8, observer) if request.full else None
             watch = watch_for_errors(machine.choices) if request.full else None
         _leave_if_asked(stop)
         run.begin(job)
@@ -206,10 +207,12 @@ def _microbenchmarks(draft: Job, machine: Machine, observer: Observer) -> tuple[
     return rates, measure_memory_bandwidth(memory_bytes=machine.chip.memory_bytes)
 
 
-def _in_full(job: Job, probed: Probe, dataset: Dataset, observer: Observer) -> InFull | str:
+def _in_full(
+    job: Job, probed: Probe, dataset: Dataset, fp8: Sequence[str], observer: Observer
+) -> InFull | str:
     """The step's parts alone, on the first batch of the run, and the device's copies; or why not."""
     batch = training_batches(job, dataset).at(0)
-    return attempted(lambda: measure_in_full(probed.program, batch, observer))
+    return attempted(lambda: measure_in_full(probed.program, batch, observer, fp8=fp8))
 
 
 def _plan(request: Request, preset: str, probed: Probe, dataset: Dataset) -> Job:

@@ -16,12 +16,14 @@ from pippin.assay.rates import why_no_rated_peak
 from pippin.assay.run_time import run_time
 from pippin.assay.timing import median_interval, why_no_interval
 from pippin.assay.traced import Traced
+from pippin.assay.transfers import Copied, Timed
 from pippin.models.parameters import flat_specs
 
 _METHOD = (
     "the parts of the step take turns, round after round, each run before it is timed; medians over the "
     "rounds with their 95 % intervals by order statistics; products, copies and collectives one after the "
-    "other, in repeats of at least 20 ms"
+    "other, in repeats of at least 20 ms: of products and copies many are under way together, collectives "
+    "follow one another in one program; latencies are of one alone, from its call to its result"
 )
 _NO_RATE = "no matrix product ran in the compute dtype"
 _ONCE = "measured once, so there is no interval"
@@ -37,22 +39,17 @@ def microbenchmarks_section(found: Findings, unknown: Unknown) -> dict[str, Any]
     section = {
         "products": [_product_row(row) for row in full.products],
         "operations": _operations(found, full),
-        "copies": [
-            {"bytes": size, **vars(timed), "bytes_per_second": size / timed.seconds}
-            for size, timed in full.copies.items()
-        ],
+        "copies": [_copy_row(size, copied) for size, copied in full.copies.items()],
         "collectives": [_collective_row(row) for row in full.collectives],
-        "launch_seconds": launch.seconds,
-        "launch_low": launch.low,
-        "launch_high": launch.high,
-        "launch_repeats": launch.repeats,
+        **{f"launch_{name}": value for name, value in _timed(launch).items()},
         "method": _METHOD,
     }
     reasons = {
         "products": [row.rate.reason for row in full.products],
+        "copies": [copied if isinstance(copied, str) else None for copied in full.copies.values()],
         "collectives": [row.reason for row in full.collectives],
     }
-    _note_nulls(section, reasons, unknown)
+    _note_nulls(section, reasons, launch if isinstance(launch, str) else None, unknown)
     return section
 
 
@@ -67,8 +64,22 @@ def _product_row(row: Any) -> dict[str, Any]:
     }
 
 
+def _timed(timed: Timed | str) -> dict[str, Any]:
+    if isinstance(timed, str):
+        return {"seconds": None, "low": None, "high": None, "repeats": 0}
+    return vars(timed)
+
+
+def _copy_row(size: int, copied: Copied | str) -> dict[str, Any]:
+    if isinstance(copied, str):
+        return {"bytes": size, **_timed(copied), "latency_seconds": None, "bytes_per_second": None}
+    rates = {"latency_seconds": copied.latency_seconds, "bytes_per_second": size / copied.one.seconds}
+    return {"bytes": size, **_timed(copied.one), **rates}
+
+
 def _collective_row(row: Any) -> dict[str, Any]:
-    names = ("kind", "devices", "seconds", "low", "high", "bytes_per_second", "repeats")
+    timed = ("seconds", "low", "high", "latency_seconds", "bytes_per_second", "repeats")
+    names = ("kind", "devices", "chained", *timed)
     return {"bytes": row.bytes_each, **{name: getattr(row, name) for name in names}}
 
 
@@ -98,7 +109,9 @@ def _operation(name: str, calls: int, flops: int, size: int, seconds: Sequence[f
     }
 
 
-def _note_nulls(section: dict[str, Any], reasons: dict[str, list[str | None]], unknown: Unknown) -> None:
+def _note_nulls(
+    section: dict[str, Any], reasons: dict[str, list[str | None]], no_launch: str | None, unknown: Unknown
+) -> None:
     """Every null of the rows with the row's own reason, or that repeats were too few."""
     for table in ("products", "operations", "copies", "collectives"):
         for index, row in enumerate(section[table]):
@@ -106,8 +119,8 @@ def _note_nulls(section: dict[str, Any], reasons: dict[str, list[str | None]], u
             for name, value in row.items():
                 why = own or why_no_interval(row["repeats"]) or "one device sends nothing"
                 unknown.known(f"microbenchmarks.{table}.{index}.{name}", value, why)
-    for name in ("launch_low", "launch_high"):
-        why = why_no_interval(section["launch_repeats"]) or ""
+    for name in ("launch_seconds", "launch_low", "launch_high"):
+        why = no_launch or why_no_interval(section["launch_repeats"]) or ""
         unknown.known(f"microbenchmarks.{name}", section[name], why)
 
 

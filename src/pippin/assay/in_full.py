@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pippin.assay.alone import Alone, time_alone, workpiece
@@ -10,12 +11,12 @@ from pippin.assay.collectives import Collective, measure_collectives
 from pippin.assay.job_products import JobProduct, Shape, job_products
 from pippin.assay.microbenchmarks import MatmulRate, measure_matmul
 from pippin.assay.timing import Clock
-from pippin.assay.transfers import Timed, measure_copies, measure_launch
+from pippin.assay.transfers import Copied, Timed, measure_copies, measure_launch
 from pippin.data.batches import Batch
 from pippin.train.observer import Observer
 from pippin.train.step import Program
 
-DTYPES = ("float32", "bfloat16", "float8_e4m3fn")
+_DTYPES = ("float32", "bfloat16")
 _SECONDS_A_PRODUCT = 0.1
 _SECONDS_OF_ROUNDS = 10.0
 
@@ -31,13 +32,13 @@ class ProductRate:
 
 @dataclass(frozen=True)
 class InFull:
-    """All of it; copies by bytes."""
+    """All of it; copies by bytes. A text says why the device refused something."""
 
     products: list[ProductRate]
     alone: Alone
-    copies: dict[int, Timed]
+    copies: dict[int, Copied | str]
     collectives: list[Collective]
-    launch: Timed
+    launch: Timed | str
 
 
 def measure_in_full(
@@ -45,6 +46,7 @@ def measure_in_full(
     batch: Batch,
     observer: Observer,
     *,
+    fp8: Sequence[str] = (),
     seconds: float = _SECONDS_OF_ROUNDS,
     clock: Clock = time.perf_counter,
 ) -> InFull:
@@ -54,6 +56,7 @@ def measure_in_full(
         program: the job's compiled step.
         batch: what the step reads.
         observer: told of progress.
+        fp8: formats of 8 bits to multiply in, beside float32 and bfloat16.
         seconds: for the rounds in which the parts take turns.
         clock: monotonic seconds.
     """
@@ -61,7 +64,7 @@ def measure_in_full(
     alone = time_alone(program, batch, seconds=seconds, clock=clock)
     observer.phase("measuring the job's matrix products, copies and collectives")
     return InFull(
-        products=_products(program, observer),
+        products=_products(program, (*_DTYPES, *fp8), observer),
         alone=alone,
         copies=measure_copies(clock=clock),
         collectives=measure_collectives(clock=clock),
@@ -69,7 +72,7 @@ def measure_in_full(
     )
 
 
-def _products(program: Program, observer: Observer) -> list[ProductRate]:
+def _products(program: Program, dtypes: Sequence[str], observer: Observer) -> list[ProductRate]:
     """Every pass of every product in every format; equal shapes are measured once."""
     piece = workpiece(program)
     every = job_products(piece.config, piece.batch_size, piece.sequence_length)
@@ -78,13 +81,13 @@ def _products(program: Program, observer: Observer) -> list[ProductRate]:
     def tell(done: int, total: int, _: str) -> None:
         observer.progress(done, total)
 
-    rates = measure_matmul(DTYPES, shapes, seconds_each=_SECONDS_A_PRODUCT, progress=tell)
+    rates = measure_matmul(dtypes, shapes, seconds_each=_SECONDS_A_PRODUCT, progress=tell)
     found: dict[tuple[str, Shape], MatmulRate] = {
         (rate.dtype, (rate.m, rate.k, rate.n)): rate for rate in rates
     }
     return [
         ProductRate(product, direction, found[dtype, shape])
-        for dtype in DTYPES
+        for dtype in dtypes
         for product in every
         for direction, shape in product.passes.items()
     ]

@@ -19,7 +19,8 @@ class Rules(BaseModel):
     `attention` is a wish: where the backend cannot do a job's arrays the trainer takes the reference and says
     why. `scan_layers` false means that the layers are unrolled; `remat_needs_scan` that they are scanned all
     the same where backward computes again, because the compiler would merge that with the first computation
-    and keep everything. `default_preset` is the model that an assay trains when none is asked for.
+    and keep everything. `default_preset` is the model that an assay trains when none is asked for. `fp8` are
+    the 8-bit number formats in which an assay tries products; it reports those that do not run as such.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class Rules(BaseModel):
     prng: Literal["rbg"]
     remat: Literal["none", "selective", "full"] = "none"
     default_preset: str
+    fp8: tuple[str, ...] = ("float8_e4m3fn", "float8_e5m2")
     why: str = Field(min_length=1)
 
     def scan(self, remat: str) -> bool:

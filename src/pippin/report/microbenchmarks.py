@@ -42,10 +42,11 @@ class HostCopy(Section):
     """Copies of host arrays to the device."""
 
     bytes: Bytes = Field(description="Size of the array.")
-    seconds: Seconds = Field(description="Median time of one copy.")
+    seconds: Seconds | None = Field(description="Median time of one of many under way together.")
     low: Seconds | None = Field(description="Lower end of the median's 95 % interval.")
     high: Seconds | None = Field(description="Upper end of the median's 95 % interval.")
-    bytes_per_second: BytesPerSecond = Field(description="Bytes over the median time.")
+    latency_seconds: Seconds | None = Field(description="Median time of one alone, until it is there.")
+    bytes_per_second: BytesPerSecond | None = Field(description="Bytes over the median time.")
     repeats: Count = Field(description="Timed repeats.")
 
 
@@ -55,12 +56,16 @@ class CollectiveRate(Section):
     kind: str = Field(description="all-reduce, all-gather, reduce-scatter, all-to-all, permute.")
     devices: Count = Field(description="Devices that took part.")
     bytes: Bytes = Field(description="What each device holds, of the larger side.")
-    seconds: Seconds | None = Field(description="Median time of one call.")
+    seconds: Seconds | None = Field(description="Median time of one in a program that does many.")
     low: Seconds | None = Field(description="Lower end of the median's 95 % interval.")
     high: Seconds | None = Field(description="Upper end of the median's 95 % interval.")
+    latency_seconds: Seconds | None = Field(
+        description="Median time of a program that does one, from its call to its result."
+    )
     bytes_per_second: BytesPerSecond | None = Field(
         description="Bytes that a device must at least send, over the median time."
     )
+    chained: Count = Field(description="How many the program does, one on the result of the other.")
     repeats: Count = Field(description="Timed repeats.")
 
 
@@ -71,7 +76,9 @@ class Microbenchmarks(Section):
     operations: tuple[Operation, ...] = Field(description="The parts of the step, as the step calls them.")
     copies: tuple[HostCopy, ...] = Field(description="Copies from the host to the device.")
     collectives: tuple[CollectiveRate, ...] = Field(description="Collectives over the local devices.")
-    launch_seconds: Seconds = Field(description="Median time from calling a tiny program to its result.")
+    launch_seconds: Seconds | None = Field(
+        description="Median time from calling a tiny program to its result."
+    )
     launch_low: Seconds | None = Field(description="Lower end of the median's 95 % interval.")
     launch_high: Seconds | None = Field(description="Upper end of the median's 95 % interval.")
     launch_repeats: Count = Field(description="Timed repeats.")
