@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ from pippin.assay import collectives
 from pippin.assay.hlo import RECOMPUTATION, part_of
 from pippin.assay.traced import StepTraces
 from pippin.job import make_job
+from pippin.parallel.objective import Part
 from pippin.train.setup import find_machine
 from pippin.train.step import Choices, Program
 
@@ -57,6 +59,32 @@ def computed_again(mesh: dict[str, Any]) -> int:
     return sum(part_of(name) == RECOMPUTATION for name in names)
 
 
+def multiplied(mesh: dict[str, Any], batch_size: int) -> dict[str, int]:
+    """FLOPs of a device's products in the gradients, with every turn of a loop; those of the bubble apart."""
+    tables = TABLES | {"mesh": mesh, "train": TABLES["train"] | {"batch_size": batch_size}}
+    tables["model"] = TABLES["model"] | {"num_layers": 4}
+    program = Program(make_job(tables), Choices("float32", "reference", True), compiled=False)
+    tokens = jax.ShapeDtypeStruct((batch_size, 32), np.int32)
+    parameters = program.state_shapes["parameters"]
+    traced = jax.make_jaxpr(program.spread.gradients)(parameters, None, Part(tokens, tokens, tokens))
+    found = {"bubble": 0, "other": 0}
+    _add_products(traced.jaxpr, 1, "other", found)
+    return found
+
+
+def _add_products(jaxpr: Any, turns: int, where: str, found: dict[str, int]) -> None:
+    for operation in jaxpr.eqns:
+        given = operation.params
+        here = "bubble" if "bubble" in str(operation.source_info.name_stack).split("/") else where
+        inner = next((given[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in given), None)
+        if inner is not None:
+            _add_products(getattr(inner, "jaxpr", inner), turns * given.get("length", 1), here, found)
+        elif operation.primitive.name == "dot_general":
+            (summed, _), _ = given["dimension_numbers"]
+            left, out = operation.invars[0].aval.shape, operation.outvars[0].aval.shape
+            found[here] += turns * 2 * math.prod(out) * math.prod(left[dim] for dim in summed)
+
+
 def moved(kind: str) -> list[float]:
     """What a collective of 4 devices makes of 0, 1, 2 ..."""
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()), (collectives._AXIS,))
@@ -70,7 +98,10 @@ def moved(kind: str) -> list[float]:
 
 def main() -> None:
     find_machine()  # sets the generator
-    rates = collectives.measure_collectives((4096, 65536), seconds_each=0.001)
+    if sys.argv[1:] == ["pipeline"]:
+        sys.stdout.write(json.dumps(divided({"stage": 2, "fsdp": 2, "micro_batches": 2})))
+        return
+    rates = collectives.measure_collectives((65536,), seconds_each=0.001)
     told = {
         "collectives": [asdict(rate) for rate in rates],
         "moved": {kind: moved(kind) for kind in collectives.KINDS},
@@ -78,6 +109,12 @@ def main() -> None:
         "computed again": {
             "data": computed_again({"data": 4, "fsdp": 1}),
             "pipeline": computed_again({"stage": 2, "fsdp": 2, "micro_batches": 2}),
+        },
+        "multiplied": {
+            "two stages": multiplied({"stage": 2, "fsdp": 2, "micro_batches": 2}, 16),
+            # Twice as many micro-batches of the same size; then twice as many stages.
+            "longer": multiplied({"stage": 2, "fsdp": 2, "micro_batches": 4}, 32),
+            "four stages": multiplied({"stage": 4, "fsdp": 1, "micro_batches": 2}, 8),
         },
     }
     sys.stdout.write(json.dumps(told))

@@ -49,6 +49,7 @@ ENTRY %main (x.1: f32[4]) -> (f32[4], f32[1]) {
   %fusion.1 = f32[4]{0} fusion(%copy.1), kind=kLoop, calls=%fused
   %dot.1 = f32[4]{0} custom-call(%fusion.1), metadata={op_name="jit(step)/transpose(jvp(layers))/product/dot"}
   %all-reduce-start.1 = f32[4]{0} all-reduce-start(%dot.1), to_apply=%sum, metadata={op_name="product/psum"}
+  %collective-permute.1 = f32[4]{0} collective-permute(%dot.1), metadata={op_name="bubble/while/ppermute"}
   %all-reduce-done.1 = f32[4]{0} all-reduce-done(%all-reduce-start.1)
   %async-start.1 = ((f32[4]{0}), f32[1]{0}) async-start(%dot.1), calls=%scattering
   %while.1 = (s32[], /*index=1*/f32[4]{0:T(128)}) while(%t.0), body=%b, metadata={op_name="jvp(layers)/while"}
@@ -69,6 +70,8 @@ ENTRY %main (x.1: f32[4]) -> (f32[4], f32[1]) {
         ("jit(step)/transpose(jvp(layers))/checkpoint/norm/mul", scopes.NORM),
         ("jit(step)/jvp(rematted_computation)/layers/norm/mul", RECOMPUTATION),
         ("jit(step)/transpose(jvp(rematted_computation))/layers/norm/mul", scopes.NORM),
+        ("jit(step)/shard_map/bubble/while/body/rematted_computation/layers/norm/mul", scopes.BUBBLE),
+        ("jit(step)/jvp(layers)/experts/expert_product/dot_general", scopes.EXPERT_PRODUCT),
         ("jit(step)/jit(norm)/reduce_sum", None),
         ("reduce_sum", None),
     ],
@@ -88,6 +91,7 @@ def test_operations_of_a_program_as_written() -> None:
     }
     for name in ("all-reduce-start.1", "all-reduce-done.1", "async-start.1", "r.1"):
         assert found[name] == Operation(COMMUNICATION, HIDDEN)
+    assert found["collective-permute.1"] == Operation(scopes.BUBBLE, HIDDEN)
 
 
 def test_operations_of_a_program_that_is_compiled_here() -> None:

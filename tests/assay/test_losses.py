@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pippin.assay.bars import BARS
 from pippin.assay.hlo import COMMUNICATION, RECOMPUTATION, UNNAMED
 from pippin.assay.interleaved import interleave
-from pippin.assay.losses import Rates, split_flops, waterfall
+from pippin.assay.losses import Rates, expert_flops, split_flops, waterfall
 from pippin.assay.run_time import RunTime, run_time
 from pippin.assay.timeline import NOTHING
 from pippin.assay.traced import Group, Traced
@@ -27,6 +27,14 @@ JOB = make_job(
         "train": {"steps": 10, "batch_size": 2, "sequence_length": 16},
     }
 )
+# With experts, and a pipeline.
+SPLIT = make_job(
+    {
+        **JOB.model_dump(exclude={"run", "chip", "data"}),
+        "model": {**JOB.model, "moe": {"num_experts": 4, "top_k": 2, "ffn_dim": 24}},
+        "mesh": {"stage": 2},
+    }
+)
 RUN = RunTime(10, 320, 12.0, 1.0, 2.0, 0.5, 0.7, 0.3, 0.1, 0.2, 9.0)
 RATES = Rates(1e9, None, "no peak is published")
 
@@ -35,8 +43,8 @@ def seconds() -> dict[str, float]:
     """A step of a second."""
     return {
         scopes.PRODUCT: 0.3, scopes.ATTENTION: 0.1, scopes.NORM: 0.05, scopes.ROTARY: 0.01, scopes.GATE: 0.02,
-        scopes.RESIDUAL: 0.03, scopes.LAYERS: 0.04, scopes.ACCUMULATION: 0.005, scopes.EXPERTS: 0.005,
-        scopes.EMBEDDING: 0.01, scopes.VOCABULARY: 0.2, scopes.OPTIMIZER: 0.1, UNNAMED: 0.09, NOTHING: 0.04,
+        scopes.RESIDUAL: 0.03, scopes.LAYERS: 0.04, scopes.ACCUMULATION: 0.01, scopes.EMBEDDING: 0.01,
+        scopes.VOCABULARY: 0.2, scopes.OPTIMIZER: 0.1, UNNAMED: 0.09, NOTHING: 0.04,
     }  # fmt: skip
 
 
@@ -63,6 +71,8 @@ def test_each_bar_by_hand() -> None:
         "arithmetic": 10 * (layers + attention + head),
         "matrix_rate": None,
         "shapes": 3.6 - 10 * layers,
+        "experts": 0.0,
+        "routing": 0.0,
         "attention": 1.2 - 10 * attention,
         "norms": 0.6,
         "elementwise": 12 * 0.11,
@@ -85,9 +95,23 @@ def test_each_bar_by_hand() -> None:
     assert bars == {key: value if value is None else pytest.approx(value) for key, value in expected.items()}
 
 
-def test_flops_are_split_without_a_rest() -> None:
-    every = training_flops_per_token(JOB.shape, 16) * JOB.tokens_per_step
-    assert sum(split_flops(JOB)) == pytest.approx(every)
+def test_experts_and_the_pipeline_have_bars_of_their_own_where_a_job_has_them() -> None:
+    parts = {scopes.EXPERT_PRODUCT: 0.5, scopes.EXPERTS: 0.25, scopes.BUBBLE: 0.125, scopes.PRODUCT: 0.125}
+    bars = {key: bar.seconds for key, bar in fall(parts, job=SPLIT).items()}
+    # 320 tokens meet 2 of the experts of 3 x 32 x 24 in both layers, and both routers of 32 x 4.
+    experts, router = 6 * 320 * 2 * 2 * 3 * 32 * 24 / 1e9, 6 * 320 * 2 * 32 * 4 / 1e9
+    layers = 10 * split_flops(SPLIT)[0] / 1e9
+    assert bars["experts"] == pytest.approx(6 - experts)
+    assert bars["routing"] == pytest.approx(3 - router)
+    assert bars["bubble"] == pytest.approx(1.5)
+    assert bars["shapes"] == pytest.approx(1.5 - (layers - experts - router))
+
+
+@pytest.mark.parametrize("job", [JOB, SPLIT])
+def test_flops_are_split_without_a_rest(job: Job) -> None:
+    every = training_flops_per_token(job.shape, 16) * job.tokens_per_step
+    assert sum(split_flops(job)) == pytest.approx(every)
+    assert sum(expert_flops(job)) < split_flops(job)[0]
 
 
 def test_with_a_rated_peak_the_fall_begins_there() -> None:
@@ -107,6 +131,9 @@ def test_with_a_rated_peak_the_fall_begins_there() -> None:
         ("vocabulary", scopes.VOCABULARY),
         ("optimizer", scopes.OPTIMIZER),
         ("elementwise", scopes.GATE),
+        ("experts", scopes.EXPERT_PRODUCT),
+        ("routing", scopes.EXPERTS),
+        ("bubble", scopes.BUBBLE),
         ("host", NOTHING),
         ("unexplained", UNNAMED),
     ],
@@ -114,7 +141,8 @@ def test_with_a_rated_peak_the_fall_begins_there() -> None:
 def test_what_makes_the_step_slower_moves_one_bar(key: str, part: str) -> None:
     before = seconds()
     after = before | {part: before.get(part, 0.0) + 0.25}
-    first, second = fall(before), fall(after, replace(RUN, step_seconds=1.25 * RUN.step_seconds))
+    slower = replace(RUN, step_seconds=1.25 * RUN.step_seconds)
+    first, second = fall(before, job=SPLIT), fall(after, slower, job=SPLIT)
     moved = {
         name: (second[name].seconds or 0.0) - (first[name].seconds or 0.0)
         for name in BARS

@@ -15,12 +15,22 @@ BARS: dict[str, tuple[str, str]] = {
         "Shapes of the products",
         "traced steps: the layers' products with their conversions, less their FLOPs at the measured rate",
     ),
+    "experts": (
+        "Experts' products",
+        f"traced steps: the products of experts, with those of empty slots, {_LESS} for the experts that a "
+        "token meets",
+    ),
+    "routing": (
+        "Routing to experts",
+        "traced steps: the router, tokens sorted to experts and back, less the router's FLOPs at the "
+        "measured rate",
+    ),
     "attention": ("Attention", f"traced steps: attention, {_LESS}"),
     "norms": ("Norms", "traced steps: all norms, forward and backward"),
     "elementwise": (
         "Elementwise work",
-        "traced steps: rotary embedding, the gate of the feed-forward part, residual sums, routing to "
-        "experts, slices of stacked layers, sums over micro-batches",
+        "traced steps: rotary embedding, the gate of the feed-forward part, residual sums, slices of "
+        "stacked layers, sums over micro-batches",
     ),
     "embedding": ("Embedding", "traced steps: the look-up and its gradient"),
     "vocabulary": ("Vocabulary loss", f"traced steps: the head and the loss over the vocabulary, {_LESS}"),
@@ -30,7 +40,11 @@ BARS: dict[str, tuple[str, str]] = {
         "Exposed communication",
         "traced steps: time in which a device runs collectives and nothing else",
     ),
-    "bubble": ("Pipeline bubble", "the time in which stages of the pipeline wait"),
+    "bubble": (
+        "Pipeline bubble",
+        "traced steps: the ticks in which the pipeline fills and drains, one forward and one backward for "
+        "each stage after the first, whatever is done in them",
+    ),
     "host": (
         "Launching",
         "traced steps: time in which no operation runs, as for placing the batch and launching the program",

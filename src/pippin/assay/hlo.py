@@ -76,10 +76,12 @@ def operations(program: str) -> dict[str, Operation]:
 
 
 def part_of(op_name: str) -> str | None:
-    """The part that an operation's name tells of: recomputation, or the innermost of our names."""
+    """The part that an operation's name tells of: the bubble, recomputation, or our innermost name."""
     scope = None
     for component in op_name.split("/"):
         within = _unwrapped(component)
+        if within == scopes.BUBBLE:
+            return scopes.BUBBLE
         # Backward of what was computed again is backward: of it `transpose` is around the name.
         if within == scopes.RECOMPUTED and not component.startswith("transpose("):
             return RECOMPUTATION
@@ -99,7 +101,9 @@ def _operation(line: _Line, computations: dict[str, list[_Line]], reader: str | 
     if line.opcode.startswith("async-"):
         opcodes += [inner.opcode for inner in computations.get(line.calls or "", [])]
     if any(opcode.startswith(_COLLECTIVES) for opcode in opcodes):
-        return Operation(COMMUNICATION, HIDDEN)
+        # What a pipeline sends while it fills goes with the tick that it makes longer.
+        in_bubble = part_of(line.op_name or "") == scopes.BUBBLE
+        return Operation(scopes.BUBBLE if in_bubble else COMMUNICATION, HIDDEN)
     part = part_of(line.op_name or "") or _most_of(line, computations) or reader or UNNAMED
     return Operation(part, CONTROL if line.opcode in _CONTROL else WORK)
 

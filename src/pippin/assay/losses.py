@@ -7,6 +7,7 @@ the steps, and all others, are in the ledger. docs/waterfall.md has the method o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from pippin.assay.bars import Bar
 from pippin.assay.hlo import COMMUNICATION, RECOMPUTATION
@@ -20,7 +21,7 @@ from pippin.models import scopes
 from pippin.models.counts import training_flops_per_token
 
 _ELEMENTWISE = (
-    scopes.ROTARY, scopes.GATE, scopes.RESIDUAL, scopes.EXPERTS, scopes.LAYERS, scopes.ACCUMULATION,
+    scopes.ROTARY, scopes.GATE, scopes.RESIDUAL, scopes.LAYERS, scopes.ACCUMULATION,
 )  # fmt: skip
 
 
@@ -55,6 +56,13 @@ class _Taken:
         seconds = [self.run.step_seconds * group.share(*parts) - less for group in self.traced.groups]
         self.bars.append(Bar(key, *median_interval(seconds)))
 
+    def add_where(self, there: Any, key: str, *parts: str, less: float = 0.0) -> None:
+        """A bar of what a job may not have; without it nothing was lost."""
+        if there:
+            self.add(key, *parts, less=less)
+        else:
+            self.bars.append(Bar(key, 0.0))
+
 
 def waterfall(traced: Traced, job: Job, rates: Rates, run: RunTime) -> list[Bar]:
     """All bars: what the arithmetic takes at the peak, then the losses. They add up to `run.whole`."""
@@ -76,6 +84,16 @@ def split_flops(job: Job) -> tuple[float, float, float]:
     return every - attention - head, float(attention), float(head)
 
 
+def expert_flops(job: Job) -> tuple[float, float]:
+    """FLOPs of a step, forward and backward, in the experts that tokens are sent to, and in the routers; they
+    are among the layers' products."""
+    shape, moe = job.shape, job.shape.moe
+    if moe is None:
+        return 0.0, 0.0
+    met = 6.0 * shape.num_layers * shape.d_model * job.tokens_per_step
+    return met * 3 * moe.top_k * moe.ffn_dim, met * moe.num_experts
+
+
 def _arithmetic(taken: _Taken, job: Job) -> None:
     rates, flops = taken.rates, sum(split_flops(job))
     measured = taken.ideal(flops)
@@ -88,7 +106,10 @@ def _arithmetic(taken: _Taken, job: Job) -> None:
 
 def _in_the_step(taken: _Taken, job: Job) -> None:
     layers, attention, head = split_flops(job)
-    taken.add("shapes", scopes.PRODUCT, less=taken.ideal(layers))
+    experts, router = expert_flops(job)
+    taken.add("shapes", scopes.PRODUCT, less=taken.ideal(layers - experts - router))
+    taken.add_where(job.shape.moe, "experts", scopes.EXPERT_PRODUCT, less=taken.ideal(experts))
+    taken.add_where(job.shape.moe, "routing", scopes.EXPERTS, less=taken.ideal(router))
     taken.add("attention", scopes.ATTENTION, less=taken.ideal(attention))
     taken.add("norms", scopes.NORM)
     taken.add("elementwise", *_ELEMENTWISE)
@@ -97,12 +118,5 @@ def _in_the_step(taken: _Taken, job: Job) -> None:
     taken.add("optimizer", scopes.OPTIMIZER)
     taken.add("recomputation", RECOMPUTATION)
     taken.add("communication", COMMUNICATION)
-    taken.bars.append(_bubble(job))
+    taken.add_where(job.mesh.stage != 1, "bubble", scopes.BUBBLE)
     taken.add("host", NOTHING)
-
-
-def _bubble(job: Job) -> Bar:
-    if job.mesh.stage == 1:
-        return Bar("bubble", 0.0)
-    reason = "a stage that waits works on what it has, so that its waiting is in the bars of its layers"
-    return Bar("bubble", None, reason=reason)

@@ -132,7 +132,7 @@ def expert_capacity(moe: MoEConfig, length: int, num_experts: int) -> int:
     return min(length, math.ceil(moe.capacity_factor * moe.top_k * length / num_experts))
 
 
-@jax.named_scope(scopes.PRODUCT)
+@jax.named_scope(scopes.EXPERT_PRODUCT)
 def expert_rows(x_XCE: Array, layer: Parameters) -> Array:
     """SwiGLU of each expert on rows of its own, (X, C, E)."""
     dtype = x_XCE.dtype
@@ -141,7 +141,7 @@ def expert_rows(x_XCE: Array, layer: Parameters) -> Array:
     return contract("xcf,xfe->xce", inner.astype(dtype), down).astype(dtype)
 
 
-@jax.named_scope(scopes.PRODUCT)
+@jax.named_scope(scopes.EXPERT_PRODUCT)
 def expert_blocks(x_JCE: Array, expert_J: Array, layer: Parameters) -> Array:
     """SwiGLU of blocks of rows, each block by one expert; `expert_J` ascends. (J, C, E)."""
     dtype = x_JCE.dtype

@@ -11,13 +11,16 @@ ROTARY = "rotary"
 ATTENTION = "attention"
 # The elementwise half of SwiGLU.
 GATE = "gate"
-# Routing tokens to experts and back.
+# Routing tokens to experts and back, and the experts' own products.
 EXPERTS = "experts"
+EXPERT_PRODUCT = "expert_product"
 RESIDUAL = "residual"
 # The loop over layers: slices of stacked parameters, what is kept for backward.
 LAYERS = "layers"
 EMBEDDING = "embedding"
 VOCABULARY = "vocabulary"
+# Ticks in which a pipeline fills or drains; whatever is done in them.
+BUBBLE = "bubble"
 # Gradients added up over micro-batches.
 ACCUMULATION = "accumulation"
 OPTIMIZER = "optimizer"

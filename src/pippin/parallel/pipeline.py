@@ -79,9 +79,11 @@ class Pipeline:
 
         ticks = jnp.arange(2 * warm_up + steady, dtype=jnp.int32)
         carry = self._start(layers, ends, load_LX)
-        carry, _ = lax.scan(forward, carry, ticks[:warm_up])
+        with jax.named_scope(scopes.BUBBLE):
+            carry, _ = lax.scan(forward, carry, ticks[:warm_up])
         carry, losses = lax.scan(both, carry, ticks[warm_up : warm_up + steady])
-        carry, _ = lax.scan(only_backward, carry, ticks[warm_up + steady :])
+        with jax.named_scope(scopes.BUBBLE):
+            carry, _ = lax.scan(only_backward, carry, ticks[warm_up + steady :])
         return carry.by_layers | carry.by_ends, Sums(jnp.sum(losses), carry.report)
 
     def losses(self, parameters: Parameters) -> Array:
