@@ -268,14 +268,14 @@ def test_a_sleep_in_the_run_moves_its_own_bar(
     observer = Observer()
     with monkeypatch.context() as patch:
         if key == "input":
-            patch.setattr(Batches, "at", slowed(Batches.at, clock, 0.4, slept))
+            patch.setattr(Batches, "at", slowed(Batches.at, clock, 4.0, slept))
         elif key == "checkpoint":
-            patch.setattr(Checkpoints, "save", slowed(Checkpoints.save, clock, 2.0, slept))
+            patch.setattr(Checkpoints, "save", slowed(Checkpoints.save, clock, 20.0, slept))
         else:
             observer = SlowValidation(clock, 0.5)
         after = train("after", observer)
     injected = sum(slept) or 0.5 * getattr(observer, "told", 0)
-    assert injected >= 2.0
+    assert injected >= 40.0
     traced = Traced([Group(2, 3, 1.0, {scopes.PRODUCT: 0.8, NOTHING: 0.2})] * 6)
     first, second = (bars_of(traced, bench.job, run) for run in (before, after))
     check(first, second, key, injected, after.whole)
