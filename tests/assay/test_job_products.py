@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pippin.assay.components import Workpiece, experts
 from pippin.assay.job_products import attention_flops, job_products
-from pippin.models.config import ModelConfig
+from pippin.models.attention import reference_attention
+from pippin.models.config import ModelConfig, MoEConfig
 from pippin.models.counts import forward_flops
 
 
@@ -50,3 +52,20 @@ def test_attention_is_causal(length: int) -> None:
     config = ModelConfig(vocab_size=9, d_model=8, num_layers=1, num_heads=2, num_kv_heads=1, ffn_dim=8)
     pairs = sum(1 for query in range(length) for key in range(length) if key <= query)
     assert attention_flops(config, length) == 2 * 2 * pairs * math.prod((config.num_heads, config.head_dim))
+
+
+def test_experts_as_programs_of_their_own() -> None:
+    """With the products and attention they are the forward pass, and they run forward and backward."""
+    moe = MoEConfig(num_experts=4, top_k=2, ffn_dim=10)
+    config = ModelConfig(
+        vocab_size=31, d_model=12, num_layers=3, num_heads=2, num_kv_heads=1, ffn_dim=8, moe=moe
+    )
+    piece = Workpiece(config, 2, 8, "float32", reference_attention)
+    (routed, run), (alone, run_alone) = experts(piece, moe)
+    products = sum(product.calls * product.flops for product in job_products(config, 2, 8))
+    every = products + 2 * 3 * attention_flops(config, 8) + routed.calls * routed.flops // 3
+    assert every == 2 * forward_flops(config, 8)
+    # 16 tokens in 2 of 4 experts: 8 rows of each, 3 matrices of 12 x 10, forward and backward.
+    assert (alone.calls, alone.flops) == (0, 4 * 8 * 3 * 12 * 10 * 6)
+    run(1)
+    run_alone(1)

@@ -19,10 +19,11 @@ from pippin.assay.interleaved import Runs, compile_ahead
 from pippin.assay.job_products import JobProduct, attention_flops, job_products
 from pippin.models import decoder
 from pippin.models.attention import Attention
-from pippin.models.config import ModelConfig
+from pippin.models.config import ModelConfig, MoEConfig
 from pippin.models.contraction import contract
 from pippin.models.functions import look_up
 from pippin.models.loss import mean_loss
+from pippin.models.moe import expert_rows, mixture_of_experts
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def components(piece: Workpiece) -> list[Ready]:
         half = ([_wide(wide), _wide(wide), _array(piece, (c.ffn_dim, c.d_model))], [_array(piece, stream)])
         flops = 6 * inner * c.d_model + 20 * inner
         found.append(_component("gate and down", layers, flops, piece, decoder.gated, *half))
+    else:
+        found += experts(piece, c.moe)
     found += [
         _rotary(piece, "queries", c.num_heads, layers),
         _rotary(piece, "keys", c.num_kv_heads, layers - c.kv_reuse_layers),
@@ -86,6 +89,32 @@ def components(piece: Workpiece) -> list[Ready]:
     pair = [_array(piece, stream), _array(piece, stream)]
     found.append(_forward_only("residual sum", 4 * layers, elements, piece, jnp.add, pair))
     return [*found, _embedding(piece), _vocabulary(piece)]
+
+
+def experts(piece: Workpiece, moe: MoEConfig) -> list[Ready]:
+    """The whole mixture, with router and dispatch, of experts that are all at hand; and their products alone,
+    each expert with the same number of tokens: what one is slower by is the routing."""
+    c, width = piece.config, (piece.config.d_model, moe.ffn_dim)
+    names = ("router", "expert_gate", "expert_up", "expert_down")
+    shapes = [(moe.num_experts, *width)] * 2 + [(moe.num_experts, *reversed(width))]
+    weights = [_wide((c.d_model, moe.num_experts)), *map(_wide, shapes)]
+    stream = _array(piece, (piece.batch_size, piece.sequence_length, c.d_model))
+    rows = -(-piece.tokens * moe.top_k // moe.num_experts)
+    even = _array(piece, (moe.num_experts, rows, c.d_model))
+
+    def mixture(h_BSE: Array, *weights: Array) -> Array:
+        return mixture_of_experts(h_BSE, dict(zip(names, weights, strict=True)), moe)[0]
+
+    def products(x_XCE: Array, *weights: Array) -> Array:
+        return expert_rows(x_XCE, dict(zip(names[1:], weights, strict=True)))
+
+    each = 6 * 3 * c.d_model * moe.ffn_dim  # FLOPs of a token in an expert, forward and backward
+    routed = piece.tokens * (moe.top_k * each + 6 * c.d_model * moe.num_experts)
+    found = _component(
+        "experts with routing", c.num_layers, routed, piece, mixture, [stream, *weights], [stream]
+    )
+    alone = moe.num_experts * rows * each
+    return [found, _component("experts alone", 0, alone, piece, products, [even, *weights[1:]], [even])]
 
 
 def _norm(config: ModelConfig) -> Callable[..., Array]:
