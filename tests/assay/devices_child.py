@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -22,6 +23,8 @@ from pippin.assay import collectives
 from pippin.assay.hlo import RECOMPUTATION, part_of
 from pippin.assay.traced import StepTraces
 from pippin.job import make_job
+from pippin.models.attention import BACKENDS, reference_attention
+from pippin.models.attention.backends import Backend
 from pippin.parallel.objective import Part
 from pippin.train.setup import find_machine
 from pippin.train.step import Choices, Program
@@ -34,10 +37,27 @@ TABLES: dict[str, Any] = {
 STEPS = 5
 
 
-def divided(mesh: dict[str, Any]) -> list[dict[str, Any]]:
+NAP_SECONDS = 0.1
+
+
+def late(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array, /) -> jax.Array:
+    """Attention for which the first device takes longer."""
+    place = jax.lax.axis_index("fsdp").astype(q.dtype)
+    once_a_layer = jax.lax.stop_gradient(q[0, 0, 0, 0])
+    zero = jax.pure_callback(_nap, jax.ShapeDtypeStruct((), q.dtype), place, once_a_layer)
+    return reference_attention(q + zero, k, v, segments)
+
+
+def _nap(place: Any, _: Any) -> Any:
+    if place == 0:
+        time.sleep(NAP_SECONDS)
+    return np.zeros_like(place)
+
+
+def divided(mesh: dict[str, Any], attention: str = "reference") -> list[dict[str, Any]]:
     """Seconds of traced steps, and of each part in them."""
     job = make_job(TABLES | {"mesh": mesh})
-    program = Program(job, Choices("float32", "reference", True), compiled=False)
+    program = Program(job, Choices("float32", attention, True), compiled=False)
     program._step = program.lower().compile()
     tokens = np.random.default_rng(0).integers(0, 320, (8, 33), np.int32)
     state = program.initial_state()
@@ -98,6 +118,10 @@ def moved(kind: str) -> list[float]:
 
 def main() -> None:
     find_machine()  # sets the generator
+    if sys.argv[1:] == ["late"]:
+        BACKENDS["late"] = Backend(late, lambda use: None)
+        sys.stdout.write(json.dumps(divided({"fsdp": "rest"}, "late")))
+        return
     if sys.argv[1:] == ["pipeline"]:
         sys.stdout.write(json.dumps(divided({"stage": 2, "fsdp": 2, "micro_batches": 2})))
         return

@@ -88,3 +88,12 @@ def test_the_bubble_that_a_trace_shows_is_near_what_the_schedule_says() -> None:
         within = sum(group["parts"].get(part, 0.0) for part in ticks)
         shares.append(group["parts"]["bubble"] / (group["parts"]["bubble"] + within))
     assert 0.1 < sum(shares) / len(shares) < 0.5, shares
+
+
+@pytest.mark.slow
+def test_what_devices_wait_for_one_that_is_late_is_communication() -> None:
+    """By a real clock: one of four sleeps 0.1 s in the attention of both layers, the others wait for it."""
+    for group in told("late"):
+        slept = 2 * 0.1
+        assert group["parts"]["attention"] == pytest.approx(slept / 4, rel=0.25)
+        assert group["parts"]["communication"] == pytest.approx(slept * 3 / 4, rel=0.25)
