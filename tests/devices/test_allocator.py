@@ -3,10 +3,11 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pippin.devices import give_back_freed_memory, keep_freed_memory
+from pippin.devices import give_back_freed_memory, keep_freed_memory, reserve_large_pages
 
 # Allocates and frees a block twenty times, as a step does, writes to every megabyte of it, and counts page
 # faults. Another thread allocates meanwhile and keeps what it got: that must not lie in the block's way.
@@ -89,7 +90,36 @@ def test_what_is_free_can_be_given_back_once() -> None:
     assert int(done.stdout) > 40 << 20
 
 
+# Writes to as much as was reserved, and prints how much of it came in large pages.
+_RESERVED = """
+import ctypes, re
+from types import SimpleNamespace
+from pippin.devices import keep_freed_memory, reserve_large_pages
+keep_freed_memory()
+cpu = SimpleNamespace(platform="cpu")
+assert not reserve_large_pages(1 << 20, [SimpleNamespace(platform="cuda")])
+assert not reserve_large_pages(1 << 62, [cpu])
+assert reserve_large_pages(32 << 20, [cpu, cpu])
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+ctypes.memset(libc.malloc(60 << 20), 1, 60 << 20)
+print(re.search(r"AnonHugePages: *([0-9]+) kB", open("/proc/self/smaps_rollup").read())[1])
+"""
+
+
+def _has_large_pages() -> bool:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return platform.libc_ver()[0] == "glibc" and setting.exists() and "[never]" not in setting.read_text()
+
+
+@pytest.mark.skipif(not _has_large_pages(), reason="glibc on a Linux with transparent huge pages")
+def test_a_steps_memory_lies_in_large_pages() -> None:
+    done = subprocess.run([sys.executable, "-c", _RESERVED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40 << 10
+
+
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not keep_freed_memory()
     assert not give_back_freed_memory()
+    assert not reserve_large_pages(1 << 20, [])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import Array
 
 from pippin.models.attention import masked_attention
 from pippin.models.config import ModelConfig, RopeScaling
-from pippin.models.decoder import head_matrix, logits, rms_norm, rotary_angles, rotate
+from pippin.models.decoder import gated, head_matrix, logits, rms_norm, rotary_angles, rotate
 
 THETA, WIDTH = 500.0, 8
 places = st.integers(0, 2000)
@@ -84,6 +85,33 @@ def test_rms_norm_is_the_formula() -> None:
     expected = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 0.1) * scale
     got = rms_norm(jnp.asarray(x, jnp.float32), jnp.asarray(scale, jnp.float32), 0.1)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16), (2, 3, 4, 8)], ids=["stream", "heads"])
+def test_the_norms_gradient_is_that_of_its_formula(shape: tuple[int, ...]) -> None:
+    x, pull = np.random.default_rng(0).normal(1, 2, (2, *shape)).astype(np.float32)
+    scale = np.random.default_rng(1).normal(size=shape[-1]).astype(np.float32)
+
+    def formula(x: Array, scale: Array) -> Array:
+        return x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 0.1) * scale
+
+    expected = jax.vjp(formula, x, scale)[1](pull)
+    got = jax.vjp(lambda x, scale: rms_norm(x, scale, 0.1), x, scale)[1](pull)
+    for found, wanted in zip(got, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_the_gated_products_gradient_is_that_of_its_formula() -> None:
+    generator = np.random.default_rng(0)
+    gate, up = generator.normal(0, 3, (2, 2, 5, 24)).astype(np.float32)
+    down, pull = (generator.normal(size=size).astype(np.float32) for size in ((24, 8), (2, 5, 8)))
+
+    def formula(gate: Array, up: Array, down: Array) -> Array:
+        return (gate / (1 + jnp.exp(-gate)) * up) @ down
+
+    expected = jax.vjp(formula, gate, up, down)[1](pull)
+    for found, wanted in zip(jax.vjp(gated, gate, up, down)[1](pull), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-5)
 
 
 def test_rms_norm_of_bfloat16_is_computed_in_float32() -> None:

@@ -1,6 +1,6 @@
 """Finds the chip at hand and the meter of its energy. JAX is imported only inside `detect`."""
 
-from pippin.devices.allocator import give_back_freed_memory, keep_freed_memory
+from pippin.devices.allocator import give_back_freed_memory, keep_freed_memory, reserve_large_pages
 from pippin.devices.detect import Chip, detect
 from pippin.devices.energy import NoMeter, find_meter
 from pippin.devices.memory import peak_memory_bytes
@@ -18,4 +18,5 @@ __all__ = [
     "give_back_freed_memory",
     "keep_freed_memory",
     "peak_memory_bytes",
+    "reserve_large_pages",
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import takewhile
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-
-from pippin.models.recompute import after
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -37,11 +36,23 @@ def _backward(equation: str, residuals: tuple[Array, Array], gradient: Array) ->
     operands, result = equation.split("->")
     first, second = operands.split(",")
     gradient = gradient.astype(a.dtype)
-    if a.dtype == jnp.float32:
-        a, b = after(a, gradient), after(b, gradient)
-    gradient_a = jnp.einsum(f"{result},{second}->{first}", gradient, b, preferred_element_type=jnp.float32)
-    gradient_b = jnp.einsum(f"{first},{result}->{second}", a, gradient, preferred_element_type=jnp.float32)
+    gradient_a = product(f"{result},{second}->{first}", gradient, b)
+    gradient_b = product(f"{first},{result}->{second}", a, gradient)
     return gradient_a.astype(a.dtype), gradient_b.astype(b.dtype)
+
+
+def product(equation: str, a: Array, b: Array) -> Array:
+    """`einsum` with a float32 result, which sums over what both operands begin with as over one dimension.
+
+    Of two, XLA for the CPU copies an operand into another order first; of one it multiplies it as it lies.
+    """
+    operands, result = equation.split("->")
+    first, second = operands.split(",")
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+    if shared > 1 and not set(first[:shared]) & set(result):
+        a, b = (array.reshape(-1, *array.shape[shared:]) for array in (a, b))
+        equation = f"{first[shared - 1 :]},{second[shared - 1 :]}->{result}"
+    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
 
 
 contract.defvjp(_forward, _backward)

@@ -8,18 +8,20 @@ heads, D head width, F feed-forward width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from pippin.models import scopes
 from pippin.models.config import ModelConfig, RopeScaling
-from pippin.models.contraction import contract
+from pippin.models.contraction import contract, product
 from pippin.models.functions import SINGLE_DEVICE, Functions, Parameters
 from pippin.models.moe import RouterReport
-from pippin.models.recompute import after, recomputed
+from pippin.models.recompute import after
 
 KeysValues = tuple[Array, Array]
 # Turns queries and the layer's keys and values (None: it has none of its own) into mixed values, with a
@@ -27,17 +29,42 @@ KeysValues = tuple[Array, Array]
 Attend = Callable[[Array, KeysValues | None], tuple[Array, Any]]
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def rms_norm(x: Array, scale: Array, epsilon: float) -> Array:
-    """Root-mean-square norm over the last dimension, computed in float32."""
+    """Root-mean-square norm over the last dimension, computed in float32.
 
-    @recomputed
-    def norm(x: Array, scale: Array) -> Array:
-        wide = x.astype(jnp.float32)
-        inverse = lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
-        return (wide * inverse * scale).astype(x.dtype)
+    The derivative is written by hand: of the forward pass it needs the arguments and one number for each row,
+    and takes half the passes over the array that a compiler makes of the derived one.
+    """
+    return _norm_forward(x, scale, epsilon)[0]
 
+
+def _norm_forward(x: Array, scale: Array, epsilon: float) -> tuple[Array, tuple[Array, Array, Array]]:
     with jax.named_scope(scopes.NORM):
-        return norm(x, scale)
+        wide = x.astype(jnp.float32)
+        inverse = lax.rsqrt(_row_mean(wide * wide) + epsilon)
+        return (wide * inverse * scale).astype(x.dtype), (x, scale, inverse)
+
+
+def _norm_backward(epsilon: float, kept: tuple[Array, Array, Array], pull: Array) -> tuple[Array, Array]:
+    x, scale, inverse = kept
+    with jax.named_scope(scopes.NORM):
+        wide, pull = x.astype(jnp.float32), pull.astype(jnp.float32)
+        share = wide * pull * inverse
+        along = _row_mean(share * scale)
+        by_x = inverse * (pull * scale - wide * (inverse * along))
+        by_scale = jnp.sum(share, axis=range(x.ndim - 1))
+    return by_x.astype(x.dtype), by_scale.astype(scale.dtype)
+
+
+def _row_mean(x: Array) -> Array:
+    # Bounds that change no number: XLA for the CPU would fuse the mean with what follows, and write it out
+    # once for every element of the row.
+    limit = float(np.finfo(np.float32).max)
+    return lax.clamp(-limit, jnp.mean(x, axis=-1, keepdims=True), limit)
+
+
+rms_norm.defvjp(_norm_forward, _norm_backward)
 
 
 def rotary_angles(
@@ -138,27 +165,26 @@ def gated(gate_BSF: Array, up_BSF: Array, down_FE: Array) -> Array:
 
 
 def _gated_forward(gate: Array, up: Array, down: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    product = (jax.nn.silu(gate) * up).astype(down.dtype)
+    gated_product = (jax.nn.silu(gate) * up).astype(down.dtype)
     with jax.named_scope(scopes.PRODUCT):
-        return contract("bsf,fe->bse", product, down).astype(down.dtype), (gate, up, down)
+        return contract("bsf,fe->bse", gated_product, down).astype(down.dtype), (gate, up, down)
 
 
 def _gated_backward(kept: tuple[Array, Array, Array], pull_BSE: Array) -> tuple[Array, Array, Array]:
     gate, up, down = kept
-    gate, up = after(gate, pull_BSE), after(up, pull_BSE)
-    open_ = jax.nn.sigmoid(gate)
-    silu = gate * open_
     with jax.named_scope(scopes.PRODUCT):
         by_product = contract("bse,fe->bsf", pull_BSE, down)
-        product = (silu * up).astype(down.dtype)
-        # The gradient first: XLA for the CPU copies the first operand transposed, and computes there what
-        # goes into it. But in bfloat16 it turns this form into a product that it cannot run.
-        if down.dtype == jnp.float32:
-            by_down = contract("bse,bsf->ef", pull_BSE, product).T
-        else:
-            by_down = contract("bsf,bse->fe", product, pull_BSE)
-    by_gate = by_product * up * (open_ + silu * (1 - open_))
-    return by_gate, by_product * silu, by_down.astype(down.dtype)
+    # Each of the three computes its own sigmoid: one for all would be written out and read back, which takes
+    # longer. What they are tied to keeps a compiler from seeing that they are the same.
+    gate, up = after(gate, pull_BSE), after(up, pull_BSE)
+    gated_product = (jax.nn.silu(gate) * up).astype(down.dtype)
+    with jax.named_scope(scopes.PRODUCT):
+        by_down = product("bsf,bse->fe", gated_product, pull_BSE)
+    by_up = by_product * jax.nn.silu(after(gate, by_product))
+    gate = after(gate, by_product[..., 1:])
+    open_ = jax.nn.sigmoid(gate)
+    by_gate = by_product * up * (open_ + gate * open_ * (1 - open_))
+    return by_gate, by_up, by_down.astype(down.dtype)
 
 
 gated.defvjp(_gated_forward, _gated_backward)

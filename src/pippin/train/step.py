@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from pippin.devices import give_back_freed_memory
+from pippin.devices import give_back_freed_memory, reserve_large_pages
 from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models import scopes
@@ -99,12 +99,13 @@ class Program:
         check(job, self.degrees)
         self._optimizer = make_optimizer(job.train, parameter_specs(job.shape))
         self._spread = Spread(_objective(job, choices, self.degrees), make_mesh(self.degrees, devices))
+        self._training = training
         if not compiled:
             return
         if training:
             self._step = self.lower().compile()
         self._score = self.trace_score().lower().compile()
-        give_back_freed_memory()
+        self._tidy_memory()
 
     @property
     def spread(self) -> Spread:
@@ -147,6 +148,12 @@ class Program:
         """The compiled step as XLA writes it."""
         return str(self._step.as_text())
 
+    def _tidy_memory(self) -> None:
+        """Gives back what is free of this process's memory, and makes room in it for a step."""
+        give_back_freed_memory()
+        if self._training:
+            reserve_large_pages(self.step_bytes or 0, self._spread.mesh.local_devices)
+
     def trace(self) -> Any:
         """The training step before it is lowered, the same whatever it is lowered for."""
         update = jax.jit(self._update, donate_argnums=0, out_shardings=(self.shardings, None))
@@ -180,7 +187,7 @@ class Program:
         parameters = place(values, self.shardings["parameters"])
         start = jax.jit(self._start, out_shardings=self.shardings)
         state: State = jax.block_until_ready(start(parameters))
-        give_back_freed_memory()
+        self._tidy_memory()
         return state
 
     def saved_state(self, values: State) -> State:
