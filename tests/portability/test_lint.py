@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +11,6 @@ import pytest
 from jax import Array, lax
 from jax.experimental import io_callback, sparse
 
-import pippin
 from pippin.portability.limits import TARGETS, load_limits
 from pippin.portability.lint import lint
 from pippin.portability.lowering import lower_each
@@ -178,21 +176,6 @@ def test_two_calls_of_one_function_are_two_lines() -> None:
     first = step.__code__.co_firstlineno
     lines = {each.place.line for each in lint(outcomes, "neuron").findings if each.place}
     assert lines == {first + 1, first + 2}
-
-
-@pytest.mark.parametrize(("file", "allowed"), [("models/moe.py", True), ("models/decoder.py", False)])
-def test_only_the_router_may_sort_indices(file: str, allowed: bool) -> None:
-    """The exception goes by the line that wrote it: here code that says it is of that file."""
-    name = str(Path(pippin.__file__).parent / file)
-    code = compile("def sorts(x):\n    return lax.sort_key_val(x, x)[0] + lax.top_k(x, 4)[0]", name, "exec")
-    scope: dict[str, Any] = {"lax": lax}
-    exec(code, scope)
-    outcomes = lower_each(lambda: jax.jit(scope["sorts"]).trace(X), ["neuron"], "rbg")
-    found = lint(outcomes, "neuron")
-    named = {each.limit for each in (found.allowed if allowed else found.findings)}
-    assert named == {"sort of several arrays", "top-k"}
-    assert not (found.findings if allowed else found.allowed)
-    assert all(each.untried for each in found.allowed)  # the documentation speaks against both
 
 
 def test_a_library_call_is_found_and_a_kernel_only_where_it_belongs() -> None:

@@ -104,8 +104,10 @@ def _operation(line: _Line, computations: dict[str, list[_Line]], reader: str | 
         # What a pipeline sends while it fills goes with the tick that it makes longer.
         in_bubble = part_of(line.op_name or "") == scopes.BUBBLE
         return Operation(scopes.BUBBLE if in_bubble else COMMUNICATION, HIDDEN)
-    part = part_of(line.op_name or "") or _most_of(line, computations) or reader or UNNAMED
-    return Operation(part, CONTROL if line.opcode in _CONTROL else WORK)
+    own = part_of(line.op_name or "")
+    if line.opcode in _CONTROL:  # what it runs is of many parts, and none of them its own
+        return Operation(own or UNNAMED, CONTROL)
+    return Operation(own or _most_of(line, computations) or reader or UNNAMED, WORK)
 
 
 def _most_of(line: _Line, computations: dict[str, list[_Line]]) -> str | None:
@@ -130,5 +132,5 @@ def _instruction(text: str) -> Iterator[_Line]:
     if match := _INSTRUCTION.match(text):
         name, opcode, rest = match.groups()
         op_name, calls = _NAME.search(rest), _CALLS.search(rest)
-        reads = _OPERAND.findall(rest.split(")")[0])
+        reads = _OPERAND.findall(rest.split("), ")[0])
         yield _Line(name, opcode, op_name and op_name[1], tuple(reads), calls and calls[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 
@@ -12,16 +12,13 @@ from pippin.assay.timing import MIN_REPEATS, PATIENCE, Clock, elapsed, enough_ca
 
 Runs = Callable[[int], None]  # makes so many calls, and returns when the last one's result is there
 Rounds = dict[str, list[float]]
-Key = TypeVar("Key")
 
 # A program's turn lasts at least this long: the clock and the launch of a call weigh little in it.
 _TURN_SECONDS = 0.004
 _MAX_CALLS = 4096
 
 
-def interleave(
-    programs: Mapping[Key, Runs], seconds: float, *, clock: Clock = time.perf_counter
-) -> dict[Key, list[float]]:
+def interleave(programs: Mapping[str, Runs], seconds: float, *, clock: Clock = time.perf_counter) -> Rounds:
     """Times every program once a round, each right after a call that is not timed: as in a run of its own it
     finds its arrays in the caches, not those of the program before it.
 
@@ -34,7 +31,7 @@ def interleave(
         Seconds of one call, for each program a value a round: values of the same round belong together.
     """
     calls = {name: _calls(run, clock) for name, run in programs.items()}
-    timed: dict[Key, list[float]] = {name: [] for name in programs}
+    timed: Rounds = {name: [] for name in programs}
     began = clock()
     rounds = 0
     while rounds == 0 or clock() - began < (seconds if rounds >= MIN_REPEATS else PATIENCE * seconds):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pippin.assay.hlo import Operation
+from pippin.assay.hlo import UNNAMED, WORK, Operation
 from pippin.assay.timeline import Ran, divided
 
 # The name of an annotation around each step that is traced.
@@ -26,6 +26,8 @@ class _Begun(NamedTuple):
 
     def until(self, ended: Mapping[tuple[str, Any], float]) -> Ran:
         """Until its end: a thread that starts an operation may not be the one that ends it."""
+        if self.link is None:
+            return self.ran
         return self.ran._replace(stop=max(self.ran.stop, ended.get((self.name, self.link), 0.0)))
 
 
@@ -78,14 +80,17 @@ def _events(plane: Any) -> Any:
 
 
 def _operation(plane: str, event: Any, known: Mapping[str, Operation]) -> _Begun | None:
-    """The event as an operation's, if it is one."""
+    """The event as an operation's, if it is one.
+
+    An accelerator's kernel that names an operation which the program does not have is work all the same.
+    """
     # TPUs name the whole instruction, "%fusion.1 = ..."; GPUs name the kernel, and the operation beside it.
     name = event.name.split(" = ")[0].lstrip("%")
     if name not in known and not plane.startswith("/device:"):
         return None
     stats = dict(event.stats)
     name = str(stats.get("hlo_op", name))
-    if name not in known:
+    if name not in known and "hlo_op" not in stats:
         return None
-    ran = Ran(event.start_ns, event.end_ns, known[name])
+    ran = Ran(event.start_ns, event.end_ns, known.get(name, Operation(UNNAMED, WORK)))
     return _Begun((plane, stats.get("device_ordinal")), stats.get("_p"), name, ran)

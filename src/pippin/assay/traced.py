@@ -7,6 +7,7 @@ part is timed beside it.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _GROUP_SECONDS = 0.2
 _MOST_STEPS = 8
 # In the ledger, of starting and of reading a trace.
 TRACE = "trace of steps"
+# What a profiler that does not work here raises.
+_REFUSALS = (RuntimeError, NotImplementedError)
 _NO_NAMES = "the profiler of this device names no operation of the step"
 
 
@@ -91,8 +94,8 @@ class StepTraces:
 
     def __exit__(self, *_: object) -> None:
         if self._folder:
-            jax.profiler.stop_trace()
-            self._folder.cleanup()
+            with contextlib.suppress(*_REFUSALS), self._folder:  # the run's own error goes before
+                jax.profiler.stop_trace()
 
     def begin(self, step: int) -> None:
         """A step is about to run."""
@@ -117,22 +120,26 @@ class StepTraces:
         try:
             self._operations = self._operations or operations(self._program.step_text)
             start_trace(Path(folder.name))
-        except (RuntimeError, NotImplementedError) as error:  # another trace is open, or this device has none
+        except _REFUSALS as error:  # another trace is open, or this device has none
             self._reason, self._stops = f"no step could be traced: {first_line(error)}", {}
             folder.cleanup()
         else:
             self._folder, self._first, self._stop = folder, step, self._stops[step]
 
     def _read(self) -> None:
-        """Ends the trace; a group without a name of an operation is the last."""
+        """Ends the trace; a group that cannot be read, or without a name of an operation, is the last."""
         assert self._folder is not None
-        jax.profiler.stop_trace()
-        with self._folder as folder:
-            files = list(Path(folder).rglob("*.xplane.pb"))
-            found = read_trace(files[0], self._operations) if files else None
+        found, reason = None, _NO_NAMES
+        try:
+            with self._folder as folder:
+                jax.profiler.stop_trace()
+                files = list(Path(folder).rglob("*.xplane.pb"))
+                found = read_trace(files[0], self._operations) if files else None
+        except _REFUSALS as error:
+            reason = f"the trace of a step could not be read: {first_line(error)}"
         self._folder = None
         if found is None:
-            self._reason, self._stops = _NO_NAMES, {}
+            self._reason, self._stops = reason, {}
         else:
             self._groups.append(Group(self._first, self._stop, *found))
 

@@ -43,6 +43,8 @@ def give_back_freed_memory() -> bool:
 def reserve_large_pages(bytes_each: int, devices: Sequence[Any]) -> bool:
     """Makes room in the heap, which Linux will back with pages of 2 MiB once it is written to.
 
+    It stays in the heap only after `keep_freed_memory`.
+
     Products walk through arrays in strides of a row: with small pages every row is another page, and looking
     up where it lies costs a few per cent of a step (docs/performance.md).
 

@@ -58,8 +58,8 @@ def _norm_backward(epsilon: float, kept: tuple[Array, Array, Array], pull: Array
 
 
 def _row_mean(x: Array) -> Array:
-    # Bounds that change no number: XLA for the CPU would fuse the mean with what follows, and write it out
-    # once for every element of the row.
+    # Bounds that change no finite number: XLA for the CPU would fuse the mean with what follows, and write it
+    # out once for every element of the row.
     limit = float(np.finfo(np.float32).max)
     return lax.clamp(-limit, jnp.mean(x, axis=-1, keepdims=True), limit)
 
@@ -175,7 +175,7 @@ def _gated_backward(kept: tuple[Array, Array, Array], pull_BSE: Array) -> tuple[
     with jax.named_scope(scopes.PRODUCT):
         by_product = contract("bse,fe->bsf", pull_BSE, down)
     # Each of the three computes its own sigmoid: one for all would be written out and read back, which takes
-    # longer. What they are tied to keeps a compiler from seeing that they are the same.
+    # longer. They are tied to different elements, so that no compiler sees that they are the same.
     gate, up = after(gate, pull_BSE), after(up, pull_BSE)
     gated_product = (jax.nn.silu(gate) * up).astype(down.dtype)
     with jax.named_scope(scopes.PRODUCT):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from pippin.errors import PippinError
 from pippin.plan.estimate import Estimate
@@ -109,13 +106,6 @@ def _cost(price: PriceBasis, chips: int, tokens: float, seconds: Estimate) -> Co
         return Cost(price, paid, None, None, price.why_unknown or "no price found")
     usd = seconds.scaled(paid * price.usd_per_chip_hour / 3600)
     return Cost(price, paid, usd, usd.scaled(1e6 / tokens), None)
-
-
-def chip_seconds_per_token(chips: Any, effective_tokens_per_second: Any) -> Any:
-    """What dollars and joules on one kind of chip are both proportional to: layouts rank alike by either."""
-    rate = np.asarray(effective_tokens_per_second, float)
-    with np.errstate(divide="ignore"):
-        return np.asarray(chips, float) / rate
 
 
 # The kind by which fleets are compared where nobody says: the first of these that all of them have.

@@ -83,10 +83,11 @@ def memory_interval(platform: str, config: ModelConfig, planned_bytes: float) ->
         )
         return MemoryInterval(None, None, f"{words} beside the count")
     ratios = [step.ratio for step in steps]
+    compilers = ", ".join(dict.fromkeys(step.compiler for step in steps))
     count, low, high = len(steps), min(ratios), max(ratios)
     basis = (
         f"from {low:.2f} to {high:.2f} times the count, the least and the most of {count} compiled steps of "
-        f"up to {largest / 1e6:,.0f} M parameters ({steps[0].compiler}); one more like them would be inside "
+        f"up to {largest / 1e6:,.0f} M parameters ({compilers}); one more like them would be inside "
         f"{count - 1} times out of {count + 1}"
     )
     return MemoryInterval(round(low * planned_bytes), round(high * planned_bytes), basis)

@@ -193,6 +193,7 @@ class Program:
     def saved_state(self, values: State) -> State:
         """A state from host arrays, saved under this layout or another."""
         state: State = place(values, self.shardings)
+        self._tidy_memory()
         return state
 
     def step(
