@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -38,7 +39,8 @@ def test_a_sharded_job_is_one_module_for_all_targets(pippin: Any, tmp_path: Path
     # What jax.checkpoint writes into a sharded step is not known to run on Neuron, and is not passed over.
     assert answer["untried"] == {"neuron": ["reduced precision"]}
     said = "\n".join(lines(answer))
-    assert "allowed but UNTRIED on this target, reduced precision, 22 times: Neuron does not support" in said
+    untried = r"allowed but UNTRIED on this target, reduced precision, \d+ times: Neuron does not support"
+    assert re.search(untried, said)
     assert said.count("no operation that it is known not to run") == 4
     assert "no operation that it is known not to run, reduced precision aside" in said
 
@@ -49,8 +51,11 @@ def spoilt(tmp_path: Path) -> tuple[Path, int]:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / "src/pippin/models/decoder.py"
     lines = path.read_text().splitlines()
-    place = next(i for i, line in enumerate(lines) if line == "    return x_BSE + mixed, (kept, report)")
-    lines.insert(place, "    mixed = lax.cond(mixed[0, 0, 0] > 0, jnp.sin, jnp.cos, mixed)")
+    place = next(
+        i for i, line in enumerate(lines) if line.endswith("    return x_BSE + mixed, (kept, report)")
+    )
+    indent = lines[place].removesuffix(lines[place].lstrip())
+    lines.insert(place, f"{indent}mixed = lax.cond(mixed[0, 0, 0] > 0, jnp.sin, jnp.cos, mixed)")
     path.write_text("\n".join(lines))
     return path, place + 1
 

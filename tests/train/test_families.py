@@ -54,6 +54,7 @@ def test_a_run_learns_goes_on_bit_for_bit_and_samples(bench: Any, tmp_path: Path
     assert text
 
 
+@pytest.mark.slow
 def test_apple_at_a_fiftieth_trains_on_the_embedded_corpus() -> None:
     """Five steps of the example, batch and vocabulary made small; `train` would score all held-out text."""
     job = load_job(EXAMPLE, ["train.batch_size=2", "train.sequence_length=64", "data.vocab_size=1024"])
