@@ -10,27 +10,13 @@ import pytest
 from pippin.assay.findings import Unknown
 from pippin.assay.projection import projection_section
 from pippin.catalog import load_catalog
-from pippin.plan.at_hand import AtHand
 from pippin.plan.calibration import shipped_calibration
 from pippin.plan.estimate import Estimate
 from pippin.plan.projection import Measured, project, read_fleets, read_target
 from pippin.report.projection import Projection
 from pippin.report.projection_figure import figures
 
-CPU = AtHand(
-    name="Some CPU",
-    platform="cpu",
-    catalog_id=None,
-    unit="machine",
-    num_devices=1,
-    cores=2,
-    memory_bytes=16 * 2**30,
-    compute_dtype="float32",
-    attention="reference",
-    remat="none",
-    matrix_flops_per_second=250e9,
-    memory_bytes_per_second=27e9,
-)
+from ..machines import CPU
 
 
 @pytest.fixture(scope="module")

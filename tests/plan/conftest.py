@@ -8,28 +8,12 @@ from typing import Any
 import pytest
 
 from pippin.plan.asynchronous import Exchange
-from pippin.plan.at_hand import AtHand
 from pippin.plan.cost import PriceBasis, TokenBudget
 from pippin.plan.estimate import Estimate
 from pippin.plan.failures import failure_rate, recovery
 from pippin.plan.fleets import Comparison, FleetPlan
 from pippin.plan.prospect import Site, Step
 from pippin.plan.scaling import Job, choose, ladder, scale_point
-
-CPU = AtHand(
-    name="Some CPU",
-    platform="cpu",
-    catalog_id=None,
-    unit="machine",
-    num_devices=1,
-    cores=2,
-    memory_bytes=16 * 2**30,
-    compute_dtype="float32",
-    attention="reference",
-    remat="none",
-    matrix_flops_per_second=250e9,
-    memory_bytes_per_second=27e9,
-)
 
 BUDGET = TokenBudget(15.6e12, "the model's own: a paper")
 JOB = Job(405e9, 2048, BUDGET)

@@ -23,7 +23,7 @@ from pippin.plan.runs import Run, Table, model_flops
 from pippin.plan.steptime import step_time
 from pippin.plan.validation import headline_runs
 
-from .conftest import CPU
+from ..machines import CPU
 
 MACHINE = replace(CPU, name="Some CPU @ 2.0 GHz")
 

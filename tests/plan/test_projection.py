@@ -21,7 +21,7 @@ from pippin.plan.own import learned
 from pippin.plan.projection import DEFAULT_FLEETS, Measured, Projection, project, read_fleets, read_target
 from pippin.plan.ranked import Rated, rank
 
-from .conftest import CPU
+from ..machines import CPU
 
 SMALL = ModelConfig.model_validate({**preset("pippin-5m"), "vocab_size": 8192})
 H100 = replace(

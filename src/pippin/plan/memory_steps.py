@@ -52,6 +52,15 @@ class MemoryInterval:
     high: int | None
     basis: str
 
+    @property
+    def fields(self) -> dict[str, int | str | None]:
+        """As the sections of a report have it."""
+        return {
+            "memory_bytes_low": self.low,
+            "memory_bytes_high": self.high,
+            "memory_interval": self.basis,
+        }
+
 
 @cache
 def compiled_steps() -> tuple[CompiledStep, ...]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from pippin.models.attention.naive import MASKED
+from pippin.models.contraction import product
 from pippin.models.recompute import after
 
 # Queries of a block, measured on two cores (docs/performance.md).
@@ -110,10 +111,6 @@ def gradients(
     return _join(by_q, q_BKGSD.shape[3]) * scale, by_k * scale, by_v
 
 
-def _product(equation: str, a: Array, b: Array) -> Array:
-    return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
-
-
 def _fold(array_BKGRX: Array) -> Array:
     """Heads that share keys become rows: (B, K, G x R, X)."""
     b, kv_heads, group, rows = array_BKGRX.shape[:4]
@@ -121,13 +118,13 @@ def _fold(array_BKGRX: Array) -> Array:
 
 
 def _attend_block(q_BKGRD: Array, k_BKTD: Array, v_BKTD: Array, mask_BRT: Array) -> tuple[Array, Array]:
-    scores = _product("bknd,bktd->bknt", _fold(q_BKGRD), k_BKTD).reshape(*q_BKGRD.shape[:4], -1)
+    scores = product("bknd,bktd->bknt", _fold(q_BKGRD), k_BKTD).reshape(*q_BKGRD.shape[:4], -1)
     scores = jnp.where(mask_BRT[:, None, None], scores, MASKED)
     highest = jnp.maximum(jnp.max(scores, axis=-1), _NOTHING_SEEN)
     # Held back from fusion: the compiler would take each exponential twice, for the sum and for the product.
     weights = lax.optimization_barrier(jnp.exp(scores - highest[..., None]))
     total = jnp.maximum(jnp.sum(weights, axis=-1), _TINY)
-    mixed = _product("bknt,bktd->bknd", _fold(weights).astype(v_BKTD.dtype), v_BKTD)
+    mixed = product("bknt,bktd->bknd", _fold(weights).astype(v_BKTD.dtype), v_BKTD)
     return mixed.reshape(q_BKGRD.shape) / total[..., None], highest + jnp.log(total)
 
 
@@ -143,15 +140,15 @@ def _block_gradients(
 ) -> tuple[Array, Array, Array]:
     dtype, group = q_BKGRD.dtype, q_BKGRD.shape[2:4]
     q, pull = _fold(q_BKGRD), _fold(pull_BKGRD)
-    scores = _product("bktd,bknd->bktn", k_scaled, q).reshape(*k_BKTD.shape[:3], *group)
+    scores = product("bktd,bknd->bktn", k_scaled, q).reshape(*k_BKTD.shape[:3], *group)
     mask_BTR = jnp.swapaxes(mask_BRT, 1, 2)
     scores = jnp.where(mask_BTR[:, None, :, None], scores, MASKED)
     weights = jnp.exp(scores - log_sum_BKGR[:, :, None]).reshape(*k_BKTD.shape[:3], -1)
-    by_weights = _product("bktd,bknd->bktn", v_BKTD, pull)
+    by_weights = product("bktd,bknd->bktn", v_BKTD, pull)
     by_scores = (weights * (by_weights - _fold(shift_BKGR)[:, :, None])).astype(dtype)
-    by_q = _product("bktn,bktd->bknd", by_scores, k_BKTD).reshape(q_BKGRD.shape)
-    by_k = _product("bktn,bknd->bktd", by_scores, q)
-    by_v = _product("bktn,bknd->bktd", weights.astype(dtype), pull)
+    by_q = product("bktn,bktd->bknd", by_scores, k_BKTD).reshape(q_BKGRD.shape)
+    by_k = product("bktn,bknd->bktd", by_scores, q)
+    by_v = product("bktn,bknd->bktd", weights.astype(dtype), pull)
     return by_q, by_k, by_v
 
 
