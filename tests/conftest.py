@@ -16,11 +16,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pippin.devices import use_compiler_options
+
 # How long an example takes says something of the machine and its other work, nothing of the code.
 settings.register_profile(
     "unclocked", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("unclocked")
+
+
+@pytest.fixture(autouse=True)
+def no_compiler_options() -> Iterator[None]:
+    """No test compiles with the options that an earlier one set for its process."""
+    yield
+    use_compiler_options({})
 
 
 @pytest.fixture

@@ -136,7 +136,12 @@ OTHER_LAYOUT: dict[str, dict[str, Any]] = {
         "keep_checkpoints": 9,
         "evaluate_every_steps": 2,
     },
-    "chip": {"compute_dtype": "bfloat16", "attention": "reference", "scan_layers": True},
+    "chip": {
+        "compute_dtype": "bfloat16",
+        "attention": "reference",
+        "scan_layers": True,
+        "compiler_options": {"xla_cpu_prefer_vector_width": 256},
+    },
 }
 
 

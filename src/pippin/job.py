@@ -102,6 +102,7 @@ class ChipTable(_Table):
     compute_dtype: Literal["float32", "bfloat16"] | None = None
     attention: str | None = None
     scan_layers: bool | None = None
+    compiler_options: dict[str, bool | int | str] | None = None
 
 
 class Initial(NamedTuple):

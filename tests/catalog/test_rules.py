@@ -139,3 +139,12 @@ def test_more_of_a_chip_never_means_a_smaller_model(platform: str, data: st.Data
         for count, size in zip(cores, memory, strict=True)
     )
     assert small <= large
+
+
+def test_options_of_the_compiler_are_for_what_they_were_measured_on() -> None:
+    wide = select_rules("cpu", ("avx2", "avx512f"), 2, 8 * GB).compiler_options
+    assert wide["xla_cpu_use_onednn"] is True
+    assert wide == select_rules("cpu", ("avx512f", "amx_bf16"), 64, 8 * GB).compiler_options
+    assert select_rules("cpu", ("avx2",), 2, 8 * GB).compiler_options == {}
+    assert select_rules("cpu", ("neon",), 2, 8 * GB).compiler_options == {}
+    assert select_rules("cuda", (), 2, 80 * GB).compiler_options == {}

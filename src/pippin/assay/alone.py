@@ -14,6 +14,7 @@ from pippin.assay.components import Component, Workpiece, components
 from pippin.assay.interleaved import Rounds, Runs, interleave
 from pippin.assay.timing import Clock
 from pippin.data.batches import Batch
+from pippin.devices import compile_program
 from pippin.parallel.degrees import TOKEN_AXES
 from pippin.parallel.objective import Part
 from pippin.train.step import Program
@@ -60,7 +61,7 @@ def update(program: Program, batch: Batch) -> Runs:
     placed = Part(*program.spread.place(batch.inputs, batch.targets, batch.segments))
     shapes = jax.eval_shape(program.spread.gradients, gradients, load, placed)[1]
     sums: Any = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes)
-    compiled = program.lower_apply(gradients, sums).compile()
+    compiled = compile_program(program.lower_apply(gradients, sums))
 
     def run(calls: int) -> None:
         for _ in range(calls):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from pippin.assay.timing import MIN_REPEATS, PATIENCE, Clock, elapsed, enough_calls
+from pippin.devices import compile_program
 
 Runs = Callable[[int], None]  # makes so many calls, and returns when the last one's result is there
 Rounds = dict[str, list[float]]
@@ -45,7 +46,7 @@ def interleave(programs: Mapping[str, Runs], seconds: float, *, clock: Clock = t
 def compile_ahead(function: Callable[..., Any], *arguments: Any) -> Runs:
     """The function compiled for these arguments, and run once. Each call is timed to its result, as are the
     steps of a run: from the host's call, with the launch."""
-    compiled = jax.jit(function).lower(*arguments).compile()
+    compiled = compile_program(jax.jit(function).lower(*arguments))
     run = blocking(lambda: compiled(*arguments))
     run(1)
     return run

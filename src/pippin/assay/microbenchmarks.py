@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pippin.assay.timing import Clock, median_interval, seconds_per_call, why_no_interval
+from pippin.devices import compile_program
 from pippin.errors import first_line
 
 Shape = tuple[int, int, int]
@@ -257,7 +258,7 @@ def _random(shape: tuple[int, ...], dtype: str, *, seed: int) -> jax.Array:
 def _in_place(kernel: Callable[..., jax.Array], output: jax.Array, *inputs: Any) -> Callable[[int], None]:
     """Calls that each write into the memory of the one before; `kernel` takes that as its first argument."""
     jitted = jax.jit(kernel, donate_argnums=0, keep_unused=True)
-    compiled = jitted.lower(output, *inputs).compile()
+    compiled = compile_program(jitted.lower(output, *inputs))
 
     def run(calls: int) -> None:
         nonlocal output

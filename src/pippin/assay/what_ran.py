@@ -27,6 +27,7 @@ def chip_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
             "rule_name": rules.rule_name,
             **asdict(found.machine.choices),
             "prng": rules.prng,
+            "compiler_options": " ".join(f"{k}={v}" for k, v in found.machine.compiler_options.items()),
             "why": rules.why,
         },
     }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection
+from collections import ChainMap
+from collections.abc import Collection, Iterator
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,8 +20,9 @@ class Rules(BaseModel):
     `attention` is a wish: where the backend cannot do a job's arrays the trainer takes the reference and says
     why. `scan_layers` false means that the layers are unrolled; `remat_needs_scan` that they are scanned all
     the same where backward computes again, because the compiler would merge that with the first computation
-    and keep everything. `default_preset` is the model that an assay trains when none is asked for. `fp8` are
-    the 8-bit number formats in which an assay tries products; it reports those that do not run as such.
+    and keep everything. `compiler_options` are XLA's, by name. `default_preset` is the model that an assay
+    trains when none is asked for. `fp8` are the 8-bit number formats in which an assay tries products; it
+    reports those that do not run as such.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class Rules(BaseModel):
     remat: Literal["none", "selective", "full"] = "none"
     default_preset: str
     fp8: tuple[str, ...] = ("float8_e4m3fn", "float8_e5m2")
+    compiler_options: dict[str, bool | int | str] = {}
     why: str = Field(min_length=1)
 
     def scan(self, remat: str) -> bool:
@@ -72,15 +75,36 @@ class _Conditions(BaseModel):
         return self.below_memory_bytes is None or memory_bytes < self.below_memory_bytes
 
 
+class CompilerOptions(BaseModel):
+    """Options of XLA, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    options: dict[str, bool | int | str]
+    why: str = Field(min_length=1)
+
+
 @cache
 def load_rules() -> tuple[tuple[_Conditions, Rules], ...]:
     """The rules with their conditions, in the order in which they are tried."""
-    table = []
-    for entry in tomllib.loads(read_data("rules.toml"))["rule"]:
+    return tuple(
+        (conditions, Rules.model_validate({"rule_name": entry.pop("name"), **entry}))
+        for conditions, entry in _entries("rule")
+    )
+
+
+@cache
+def load_compiler_options() -> tuple[tuple[_Conditions, CompilerOptions], ...]:
+    """The compilers' options with their conditions; all that hold apply."""
+    return tuple(
+        (conditions, CompilerOptions.model_validate(entry)) for conditions, entry in _entries("compiler")
+    )
+
+
+def _entries(kind: str) -> Iterator[tuple[_Conditions, dict[str, Any]]]:
+    for entry in tomllib.loads(read_data("rules.toml"))[kind]:
         conditions = {key: entry.pop(key) for key in list(entry) if key in _Conditions.model_fields}
-        rule = Rules.model_validate({"rule_name": entry.pop("name"), **entry})
-        table.append((_Conditions.model_validate(conditions), rule))
-    return tuple(table)
+        yield _Conditions.model_validate(conditions), entry
 
 
 def select_rules(
@@ -91,7 +115,8 @@ def select_rules(
     *,
     device_kind: str = "",
 ) -> Rules:
-    """The first rule whose conditions hold; the last one, "generic", always does.
+    """The first rule whose conditions hold, with all compiler options whose conditions do. The last rule,
+    "generic", holds always.
 
     Args:
         platform: "cpu", "cuda", "rocm", "tpu", "neuron", or anything else.
@@ -100,8 +125,7 @@ def select_rules(
         memory_bytes: memory of one device; None where unknown.
         device_kind: `device.device_kind` as JAX reports it.
     """
-    return next(
-        rule
-        for conditions, rule in load_rules()
-        if conditions.hold(platform, device_kind, simd, cores, memory_bytes)
-    )
+    chip = (platform, device_kind, simd, cores, memory_bytes)
+    rule = next(rule for conditions, rule in load_rules() if conditions.hold(*chip))
+    given = [entry.options for conditions, entry in load_compiler_options() if conditions.hold(*chip)]
+    return rule.model_copy(update={"compiler_options": dict(ChainMap(*given))})

@@ -32,6 +32,9 @@ class Rules(Section):
     compute_dtype: str = Field(description="Number format of the matrix products in training.")
     remat: str = Field(description="What the backward pass computes again: none, selective, full.")
     prng: str = Field(description="Pseudo-random number generator.")
+    compiler_options: str = Field(
+        default="", description="Options of XLA with which all that trains was compiled, name=value each."
+    )
     why: str = Field(description="Why this rule suits the chip.")
 
 

@@ -101,6 +101,7 @@ class RunFolder:
             "chip": asdict(machine.chip),
             "rules": machine.rules.rule_name,
             "choices": asdict(machine.choices),
+            "compiler_options": machine.compiler_options,
             "layout": describe(resolve(self.job.mesh, machine.chip.num_devices), self.job.mesh),
             "run": self.job.run.model_dump(),
             "versions": versions(),

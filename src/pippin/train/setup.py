@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pippin.catalog import CatalogChip, Peak, Rules, find_chip, peak, select_rul
 from pippin.data.batches import Batches
 from pippin.data.dataset import Dataset
 from pippin.data.shards import build
-from pippin.devices import Chip, detect, keep_freed_memory
+from pippin.devices import Chip, Option, compiler_options, detect, keep_freed_memory, use_compiler_options
 from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models.attention import Use, choose_attention
@@ -26,13 +26,17 @@ from pippin.train.step import Choices
 
 @dataclass(frozen=True)
 class Machine:
-    """The chip at hand, its entry and rated peak where the catalog knows it, and the rules that apply."""
+    """The chip at hand, its entry and rated peak where the catalog knows it, and the rules that apply.
+
+    `compiler_options` are those that this version of the compiler takes.
+    """
 
     chip: Chip
     known: CatalogChip | None
     rules: Rules
     choices: Choices
     peak: Peak | None
+    compiler_options: dict[str, Option] = field(default_factory=dict)
 
     @property
     def peak_flops_per_second(self) -> float | None:
@@ -51,7 +55,11 @@ class Machine:
 
 
 def find_machine(job: Job | None = None) -> Machine:
-    """Detects the chip and picks its rules; the job's `[chip]` table overrides them."""
+    """Detects the chip, picks its rules and sets this process up for it; the job's `[chip]` overrides them.
+
+    Raises:
+        PippinError: the job asks for what cannot be had there.
+    """
     keep_freed_memory()
     # A step is waited for anyway; see `keep_freed_memory` for why it should run on this thread.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -60,11 +68,24 @@ def find_machine(job: Job | None = None) -> Machine:
         chip.platform, chip.simd, chip.cores, chip.memory_bytes, device_kind=chip.device_kind
     )
     jax.config.update("jax_default_prng_impl", rules.prng)
+    _set_compiler_options(job, rules)
     choices = choose(job, rules, chip.platform, chip.num_devices)
     known = find_chip(
         chip.device_kind, chip.platform, cores_per_device=chip.cores_per_device, variant=chip.variant
     )
-    return Machine(chip, known, rules, choices, peak(known, choices.compute_dtype) if known else None)
+    rated = peak(known, choices.compute_dtype) if known else None
+    return Machine(chip, known, rules, choices, rated, compiler_options())
+
+
+def _set_compiler_options(job: Job | None, rules: Rules) -> None:
+    stated = job.chip.compiler_options if job else None
+    refused = use_compiler_options(rules.compiler_options if stated is None else stated)
+    if stated and refused:
+        raise PippinError(
+            f"JAX {version('jax')} does not take the compiler option '{refused[0]}' with this value",
+            where="chip.compiler_options",
+            fix="leave it out",
+        )
 
 
 def choose(job: Job | None, rules: Rules, platform: str, num_devices: int) -> Choices:

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from pippin.devices import give_back_freed_memory, reserve_large_pages
+from pippin.devices import compile_program, give_back_freed_memory, reserve_large_pages
 from pippin.errors import PippinError
 from pippin.job import Job
 from pippin.models import scopes
@@ -103,8 +103,8 @@ class Program:
         if not compiled:
             return
         if training:
-            self._step = self.lower().compile()
-        self._score = self.trace_score().lower().compile()
+            self._step = compile_program(self.lower())
+        self._score = compile_program(self.trace_score().lower())
         self._tidy_memory()
 
     @property

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from pippin.devices import compile_program
+
 
 def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
@@ -30,10 +32,14 @@ class Computer:
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function on this device: takes host arrays or its own, gives host arrays."""
         run = jax.jit(self.change(function))
+        programs: dict[str, Any] = {}
 
         def call(*arguments: Any) -> Any:
             placed = jax.device_put(arguments, self.device)
-            return jax.tree.map(np.asarray, run(*placed))
+            shapes = str(jax.tree.map(jax.typeof, placed))
+            if shapes not in programs:
+                programs[shapes] = compile_program(run.lower(*placed))
+            return jax.tree.map(np.asarray, programs[shapes](*placed))
 
         return call
 

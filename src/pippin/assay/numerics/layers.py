@@ -23,6 +23,7 @@ from pippin.assay.numerics.computer import Computer
 from pippin.assay.numerics.plain import Outputs, plain_objective
 from pippin.assay.numerics.rounding import epsilon, nudged, relative_norm, sum_error
 from pippin.data.batches import Batch
+from pippin.devices import compile_program
 from pippin.job import Job
 from pippin.models import decoder
 from pippin.models.attention import attention_backend
@@ -153,7 +154,7 @@ def _mesh_gradients(spread: Spread, parameters: Parameters, batch: Batch) -> Any
     where = parameter_partitions(spread.objective.job.shape, spread.degrees)
     placed = place(parameters, jax.tree.map(partial(NamedSharding, spread.mesh), where))
     part = Part(*spread.place(batch.inputs, batch.targets, batch.segments))
-    gradients = jax.jit(spread.gradients)(placed, None, part)[0]
+    gradients = compile_program(jax.jit(spread.gradients).lower(placed, None, part))(placed, None, part)[0]
     return jax.tree.map(np.asarray, gradients)
 
 
