@@ -26,7 +26,8 @@ def folder(corpus: Path, data_cache: Path, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("layouts")
     (path / "orchard").symlink_to(corpus)
     script = Path(__file__).parent / "layouts_child.py"
-    environment = os.environ | {"PIPPIN_CACHE_DIR": str(data_cache)}
+    # Without LLVM's optimisations, which are not tested here and take a third of the time.
+    environment = os.environ | {"PIPPIN_CACHE_DIR": str(data_cache), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     result = subprocess.run(
         [sys.executable, str(script), str(path)], capture_output=True, text=True, env=environment
     )
