@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pippin.errors import PippinError, explained, nearest
 from pippin.models.config import ModelConfig
@@ -103,6 +103,14 @@ class ChipTable(_Table):
     attention: str | None = None
     scan_layers: bool | None = None
     compiler_options: dict[str, bool | int | str] | None = None
+
+    @field_validator("compiler_options", mode="before")
+    @classmethod
+    def _plain_values(cls, options: Any) -> Any:
+        for name, value in options.items() if isinstance(options, dict) else ():
+            if not isinstance(value, bool | int | str):
+                raise ValueError(f"{name} must be a whole number, true, false or text")
+        return options
 
 
 class Initial(NamedTuple):

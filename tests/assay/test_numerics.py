@@ -44,6 +44,7 @@ from pippin.assay.numerics.update import compare_update
 from pippin.assay.numerics.verdict import failures, passed, verdict
 from pippin.assay.workload import draft_job
 from pippin.data.dataset import Dataset
+from pippin.devices import use_compiler_options
 from pippin.job import Job, make_job
 from pippin.models.attention import reference_attention
 from pippin.models.parameters import initial_parameters
@@ -121,6 +122,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         patch.setenv("PIPPIN_CACHE_DIR", str(folder / "cache"))
         dataset = open_data(job, RecordingObserver())
     choices = replace(find_machine(job).choices, compute_dtype="bfloat16", scan_layers=True)
+    use_compiler_options({})  # alike for all tests of the module
     return Bench(job, choices, dataset, Computer(jax.devices("cpu")[0]))
 
 

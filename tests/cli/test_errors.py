@@ -69,6 +69,8 @@ def refused(here: Callable[..., Any], job: Path, tmp_path: Path) -> Callable[...
         ("model.num_kv_heads=3", ["num_heads 2 does not divide into num_kv_heads 3"]),
         ("model.head_dim=5", ["head_dim 5 is odd"]),
         ("model.vocab_size=200", ["model.vocab_size: 200 is smaller than the tokenizer's", "set at least"]),
+        ("chip.compiler_options={x=1.5}", ["x must be a whole number, true, false or text"]),
+        ("chip.compiler_options={xla_no_such=1}", ["'xla_no_such' cannot be set", "chip.compiler_options"]),
         ("data.corpus=nowhere", ['there is no corpus "nowhere"']),
         ("data.tokenizer=nowhere.json", ["nowhere.json: no such file"]),
     ],

@@ -30,6 +30,7 @@ _JOB = {
     "seed": "seed",
     "minutes": "minutes_requested",
     "measurement (--full)": "full",
+    "compiler options": "chip.rules.compiler_options",
 }
 _ASK = (sys.executable, "-c", "from pippin.assay.alike import tell; tell()")
 

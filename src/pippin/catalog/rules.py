@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections import ChainMap
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -75,36 +74,15 @@ class _Conditions(BaseModel):
         return self.below_memory_bytes is None or memory_bytes < self.below_memory_bytes
 
 
-class CompilerOptions(BaseModel):
-    """Options of XLA, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    options: dict[str, bool | int | str]
-    why: str = Field(min_length=1)
-
-
 @cache
 def load_rules() -> tuple[tuple[_Conditions, Rules], ...]:
     """The rules with their conditions, in the order in which they are tried."""
-    return tuple(
-        (conditions, Rules.model_validate({"rule_name": entry.pop("name"), **entry}))
-        for conditions, entry in _entries("rule")
-    )
-
-
-@cache
-def load_compiler_options() -> tuple[tuple[_Conditions, CompilerOptions], ...]:
-    """The compilers' options with their conditions; all that hold apply."""
-    return tuple(
-        (conditions, CompilerOptions.model_validate(entry)) for conditions, entry in _entries("compiler")
-    )
-
-
-def _entries(kind: str) -> Iterator[tuple[_Conditions, dict[str, Any]]]:
-    for entry in tomllib.loads(read_data("rules.toml"))[kind]:
+    table = []
+    for entry in tomllib.loads(read_data("rules.toml"))["rule"]:
         conditions = {key: entry.pop(key) for key in list(entry) if key in _Conditions.model_fields}
-        yield _Conditions.model_validate(conditions), entry
+        rule = Rules.model_validate({"rule_name": entry.pop("name"), **entry})
+        table.append((_Conditions.model_validate(conditions), rule))
+    return tuple(table)
 
 
 def select_rules(
@@ -115,8 +93,7 @@ def select_rules(
     *,
     device_kind: str = "",
 ) -> Rules:
-    """The first rule whose conditions hold, with all compiler options whose conditions do. The last rule,
-    "generic", holds always.
+    """The first rule whose conditions hold; the last one, "generic", always does.
 
     Args:
         platform: "cpu", "cuda", "rocm", "tpu", "neuron", or anything else.
@@ -125,7 +102,8 @@ def select_rules(
         memory_bytes: memory of one device; None where unknown.
         device_kind: `device.device_kind` as JAX reports it.
     """
-    chip = (platform, device_kind, simd, cores, memory_bytes)
-    rule = next(rule for conditions, rule in load_rules() if conditions.hold(*chip))
-    given = [entry.options for conditions, entry in load_compiler_options() if conditions.hold(*chip)]
-    return rule.model_copy(update={"compiler_options": dict(ChainMap(*given))})
+    return next(
+        rule
+        for conditions, rule in load_rules()
+        if conditions.hold(platform, device_kind, simd, cores, memory_bytes)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,21 +15,24 @@ _kept: list[Any] = []
 
 
 def use_compiler_options(wanted: Mapping[str, Option]) -> tuple[str, ...]:
-    """Has `compile_program` and `compiler_options` use these from now on, instead of those before.
+    """From now on `compile_program` uses these, all of them or none.
 
     Args:
         wanted: values by the name of an option of XLA, without dashes.
 
     Returns:
-        The names that this version of XLA does not know, or whose values it does not take: they are left out.
+        The names that this version of XLA does not know, or whose values it does not take, and those that the
+        environment's `XLA_FLAGS` already set; if there are any, no option is in use.
     """
     _in_use.clear()
-    _in_use.update({name: value for name, value in wanted.items() if _accepted(name, value)})
-    return tuple(name for name in wanted if name not in _in_use)
+    refused = tuple(name for name, value in wanted.items() if not _accepted(name, value))
+    if not refused:
+        _in_use.update(wanted)
+    return refused
 
 
 def compiler_options() -> dict[str, Option]:
-    """The options in use, as `jax.jit` and `Lowered.compile` take them."""
+    """The options in use."""
     return dict(_in_use)
 
 
@@ -43,8 +47,11 @@ def compile_program(lowered: Any) -> Any:
 def _accepted(name: str, value: Option) -> bool:
     import jax
 
+    # JAX has options of its own beside XLA's, which it checks less.
+    if not name.startswith("xla_") or f"--{name}" in os.environ.get("XLA_FLAGS", ""):
+        return False
+    options: dict[str, Any] = {name: value}
     try:
-        options: dict[str, Any] = {name: value}
         jax.jit(lambda: 0).lower().compile(compiler_options=options)
     except jax.errors.JaxRuntimeError:
         return False

@@ -82,9 +82,10 @@ def _set_compiler_options(job: Job | None, rules: Rules) -> None:
     refused = use_compiler_options(rules.compiler_options if stated is None else stated)
     if stated and refused:
         raise PippinError(
-            f"JAX {version('jax')} does not take the compiler option '{refused[0]}' with this value",
+            f"'{refused[0]}' cannot be set: the compiler of JAX {version('jax')} does not know the option, or"
+            " not this value, or XLA_FLAGS sets it",
             where="chip.compiler_options",
-            fix="leave it out",
+            fix="leave it out, or `--set chip.compiler_options={}`",
         )
 
 

@@ -53,7 +53,7 @@ def assay_numerics(
         leave: raises where the user wants to stop.
     """
     try:
-        reference = Computer(jax.local_devices(backend="cpu")[0])
+        reference = Computer(jax.local_devices(backend="cpu")[0], as_in_training=False)
     except RuntimeError:
         return "JAX was started without its CPU device, on which the reference runs: see JAX_PLATFORMS"
     return attempted(lambda: _compared(program, trained, dataset, watch, observer, leave, reference))

@@ -24,10 +24,13 @@ class Computer:
         device: where.
         change: what becomes of a function before it is compiled. Nothing on a chip; a test hands in a
             change that makes every product of the function wrong, as a broken chip would.
+        as_in_training: whether functions are compiled with the options of the training. A reference is not,
+            so that a fault of what they choose is not in both.
     """
 
     device: jax.Device
     change: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is
+    as_in_training: bool = True
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function on this device: takes host arrays or its own, gives host arrays."""
@@ -38,7 +41,8 @@ class Computer:
             placed = jax.device_put(arguments, self.device)
             shapes = str(jax.tree.map(jax.typeof, placed))
             if shapes not in programs:
-                programs[shapes] = compile_program(run.lower(*placed))
+                lowered = run.lower(*placed)
+                programs[shapes] = compile_program(lowered) if self.as_in_training else lowered.compile()
             return jax.tree.map(np.asarray, programs[shapes](*placed))
 
         return call
