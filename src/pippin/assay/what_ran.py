@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from pippin.assay.findings import Findings, Unknown
+from pippin.devices import Option
 from pippin.models.counts import num_embedding_parameters, num_parameters
 
 
@@ -27,10 +30,14 @@ def chip_section(found: Findings, unknown: Unknown) -> dict[str, Any]:
             "rule_name": rules.rule_name,
             **asdict(found.machine.choices),
             "prng": rules.prng,
-            "compiler_options": " ".join(f"{k}={v}" for k, v in found.machine.compiler_options.items()),
+            "compiler_options": _listed(found.machine.compiler_options),
             "why": rules.why,
         },
     }
+
+
+def _listed(options: Mapping[str, Option]) -> str:
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in options.items()) or "none"
 
 
 def workload_section(found: Findings) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _NOTED: dict[str, Callable[[Report], Any]] = {
     "chip rule": lambda r: r.chip.rules.rule_name,
     "attention": lambda r: r.chip.rules.attention,
     "layers scanned": lambda r: r.chip.rules.scan_layers,
-    "compiler options": lambda r: r.chip.rules.compiler_options or "none",
+    "compiler options": lambda r: r.chip.rules.compiler_options,
     "rematerialisation": lambda r: r.chip.rules.remat,
     "sequences a step": lambda r: r.workload.batch_size,
     "text": lambda r: r.data_sha256[:12],

@@ -33,7 +33,8 @@ class Rules(Section):
     remat: str = Field(description="What the backward pass computes again: none, selective, full.")
     prng: str = Field(description="Pseudo-random number generator.")
     compiler_options: str = Field(
-        default="", description="Options of XLA with which all that trains was compiled, name=value each."
+        default="none",
+        description="Options of XLA with which all that trains was compiled, name=value each.",
     )
     why: str = Field(description="Why this rule suits the chip.")
 
