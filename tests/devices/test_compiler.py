@@ -1,4 +1,4 @@
-"""Options of the compiler: those it knows are used, the others left out."""
+"""Options of the compiler: it takes all of them, or none is used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from pippin.job import make_job
 from pippin.train.setup import find_machine
 
 JOB = {"model": {"preset": "pippin-3m"}, "train": {"steps": 1}}
-
-
 WIDTH = "xla_cpu_prefer_vector_width"
 
 

@@ -25,10 +25,10 @@ def use_compiler_options(wanted: Mapping[str, Option]) -> tuple[str, ...]:
         environment's `XLA_FLAGS` already set; if there are any, no option is in use.
     """
     _in_use.clear()
-    refused = tuple(name for name, value in wanted.items() if not _accepted(name, value))
-    if not refused:
-        _in_use.update(wanted)
-    return refused
+    if not _accepted(wanted):
+        return tuple(name for name, value in wanted.items() if not _accepted({name: value})) or tuple(wanted)
+    _in_use.update(wanted)
+    return ()
 
 
 def compiler_options() -> dict[str, Option]:
@@ -44,13 +44,16 @@ def compile_program(lowered: Any) -> Any:
     return program
 
 
-def _accepted(name: str, value: Option) -> bool:
+def _accepted(wanted: Mapping[str, Option]) -> bool:
+    if not wanted:
+        return True
+    set_already = {flag.partition("=")[0] for flag in os.environ.get("XLA_FLAGS", "").split()}
+    # JAX has options of its own beside XLA's, which it checks less.
+    if any(not name.startswith("xla_") or f"--{name}" in set_already for name in wanted):
+        return False
     import jax
 
-    # JAX has options of its own beside XLA's, which it checks less.
-    if not name.startswith("xla_") or f"--{name}" in os.environ.get("XLA_FLAGS", ""):
-        return False
-    options: dict[str, Any] = {name: value}
+    options: dict[str, Any] = dict(wanted)
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=options)
     except jax.errors.JaxRuntimeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Machine:
     rules: Rules
     choices: Choices
     peak: Peak | None
-    compiler_options: dict[str, Option] = field(default_factory=dict)
+    compiler_options: dict[str, Option]
 
     @property
     def peak_flops_per_second(self) -> float | None:
