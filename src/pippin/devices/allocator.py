@@ -10,7 +10,9 @@ from typing import Any
 # Linux' advice for a mapping to lie in pages of 2 MiB, and their size.
 _MADV_HUGEPAGE, _LARGE_PAGE = 14, 1 << 21
 # From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+# The most that glibc maps for a heap of another thread's arena; one that leaves less free stays.
+_WHOLE_HEAP = 1 << 27
 # As a threshold: no size reaches it. The largest int would be reached by a step's buffers of 2 GiB.
 _NEVER = -1
 
@@ -22,15 +24,16 @@ def keep_freed_memory() -> bool:
     glibc maps each large one afresh, and the kernel clears every page of it: a quarter of a small
     model's step was spent there (docs/performance.md).
 
-    It holds for what the main thread allocates: the arenas of other threads cannot hold large blocks. So
-    steps must run on the thread that asks for them (`jax_cpu_enable_async_dispatch` off). One arena for all
-    threads would hold them too, but then a worker's block that comes to lie beside a step's buffers keeps
-    these from being used again, and the process grows by as much once more.
+    The arenas of other threads keep their heaps, too: oneDNN takes tens of megabytes there for a product and
+    frees them after it. Larger blocks they cannot hold, so steps must run on the thread that asks for them
+    (`jax_cpu_enable_async_dispatch` off). One arena for all threads would hold them, but then a worker's
+    block that comes to lie beside a step's buffers keeps these from being used again, and the process grows
+    by as much once more.
     """
     if not _is_glibc():
         return False
     libc = ctypes.CDLL(None)
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER))
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _WHOLE_HEAP))
     accepted = [libc.mallopt(parameter, value) == 1 for parameter, value in settings]
     return all(accepted)
 

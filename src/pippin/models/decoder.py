@@ -51,7 +51,9 @@ def _norm_backward(epsilon: float, kept: tuple[Array, Array, Array], pull: Array
     with jax.named_scope(scopes.NORM):
         wide, pull = x.astype(jnp.float32), pull.astype(jnp.float32)
         share = wide * pull * inverse
-        along = _row_mean(share * scale)
+        # A product, since XLA for the CPU would write the scale out for every row to sum over it.
+        along = jnp.einsum("...e,e->...", share, scale.astype(jnp.float32), precision=lax.Precision.HIGHEST)
+        along = along[..., None] / x.shape[-1]
         by_x = inverse * (pull * scale - wide * (inverse * along))
         by_scale = jnp.sum(share, axis=range(x.ndim - 1))
     return by_x.astype(x.dtype), by_scale.astype(scale.dtype)
@@ -115,21 +117,26 @@ def attention_layer(
     dtype = x_BSE.dtype
     h_BSE = functions.enter(rms_norm(x_BSE, layer["attention_norm"], config.norm_epsilon))
 
-    def project(name: str) -> Array:
-        # One dimension of heads and head width: with two, XLA for the CPU copies both operands transposed.
-        with jax.named_scope(scopes.PRODUCT):
-            weights = layer[name].astype(dtype)
-            flat = contract("bse,ef->bsf", h_BSE, weights.reshape(weights.shape[0], -1)).astype(dtype)
-            return flat.reshape(*flat.shape[:2], *weights.shape[1:])
+    names = [name for name in ("query", "key", "value") if name in layer]
+    with jax.named_scope(scopes.PRODUCT):
+        # One product for all, heads and head width one dimension in it: with two, XLA for the CPU copies both
+        # operands transposed.
+        flat = [layer[name].astype(dtype).reshape(x_BSE.shape[-1], -1) for name in names]
+        joined = contract("bse,ef->bsf", h_BSE, jnp.concatenate(flat, axis=1)).astype(dtype)
+        parts = jnp.split(joined, np.cumsum([part.shape[1] for part in flat])[:-1], axis=-1)
+        projected: dict[str, Array] = {
+            name: part.reshape(*part.shape[:2], *layer[name].shape[1:])
+            for name, part in zip(names, parts, strict=True)
+        }
 
     def turned(name: str) -> Array:
-        heads = project(name)
+        heads = projected[name]
         if config.qk_norm:
             heads = rms_norm(heads, layer[f"{name}_norm"], config.norm_epsilon)
         with jax.named_scope(scopes.ROTARY):
             return rotate(heads, angles)
 
-    own = (turned("key"), project("value")) if "key" in layer else None
+    own = (turned("key"), projected["value"]) if "key" in layer else None
     mixed, kept = attend(turned("query"), own)
     with jax.named_scope(scopes.PRODUCT):
         weights = layer["output"].astype(dtype).reshape(-1, x_BSE.shape[-1])

@@ -2,7 +2,7 @@
 
 The logits of a whole batch are the largest array of a small model's step, and reading them several times
 takes longer than computing them. Here a chunk of tokens goes from hidden state to loss, and to its part
-of the gradients, while its logits are still in cache; no (B, S, V) array ever exists.
+of the gradients, while its logits are still in cache; a large (B, S, V) array never exists.
 
 Shapes: B batch, S sequence, E model width, V vocabulary, N chunks, C tokens of each row in a chunk.
 """
@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pippin.models.contraction import contract
+from pippin.models.contraction import contract, product
 
-# Tokens whose logits are held at once: measured on two cores with a vocabulary of 8,192, see
-# docs/performance.md. Accelerators want more rows at a time than this, hence the larger of the two.
-_CHUNK_TOKENS = 512
+# Tokens whose logits are held at once: as many as have 64 MiB of them in float32, but no fewer than 512. A
+# product of more rows is faster, for each copies the head into another order (docs/performance.md).
+_CHUNK_BYTES, _CHUNK_TOKENS = 1 << 26, 512
 
 
 def _same(x: Array) -> Array:
@@ -49,11 +49,13 @@ def token_losses(
 ) -> Array:
     """Cross-entropy of each token in nats, (B, S) float32. Not meant to be differentiated."""
 
+    rows = head_VE.shape[0]
+
     def body(carry: None, chunk: tuple[Array, Array]) -> tuple[None, Array]:
         losses, _, _ = _losses(*chunk, head_VE.astype(hidden_BSE.dtype), vocabulary)
         return carry, losses
 
-    _, losses_NBC = lax.scan(body, None, (_chunks(hidden_BSE), _chunks(targets_BS)))
+    _, losses_NBC = lax.scan(body, None, (_chunks(hidden_BSE, rows), _chunks(targets_BS, rows)))
     return _join(losses_NBC)
 
 
@@ -95,12 +97,7 @@ def _forward(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """The losses, with the objective's gradients by hidden state and head computed on the way."""
     count = given_count or targets_BS.size
-    head = head_VE.astype(hidden_BSE.dtype)
-
-    # The other way round, (V, E), the larger operand would be copied transposed; but in bfloat16 XLA 0.10 for
-    # the CPU turns this form into a product that it cannot run.
-    turned = hidden_BSE.dtype == jnp.float32
-    equation = "bce,bcv->ev" if turned else "bcv,bce->ve"
+    head, rows = head_VE.astype(hidden_BSE.dtype), head_VE.shape[0]
 
     def body(by_head: Array, chunk: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array, Array]]:
         hidden, targets = chunk
@@ -109,16 +106,14 @@ def _forward(
         pull = (1 + 2 * z_loss * log_partition)[..., None] * probabilities
         by_logits = ((pull - _is_target(logits, targets, vocabulary)) / count).astype(hidden.dtype)
         by_hidden = contract("bcv,ve->bce", by_logits, head).astype(hidden.dtype)
-        operands = (hidden, by_logits) if turned else (by_logits, hidden)
-        step = jnp.einsum(equation, *operands, preferred_element_type=jnp.float32)
-        return by_head + step, (losses, log_partition, by_hidden)
+        return by_head + product("bcv,bce->ve", by_logits, hidden), (losses, log_partition, by_hidden)
 
-    zero = jnp.zeros_like(head_VE.T if turned else head_VE, jnp.float32)
-    chunks = (_chunks(hidden_BSE), _chunks(targets_BS))
+    zero = jnp.zeros_like(head_VE, jnp.float32)
+    chunks = (_chunks(hidden_BSE, rows), _chunks(targets_BS, rows))
     by_head, (losses, log_partition, by_hidden_NBCE) = lax.scan(body, zero, chunks)
     loss = jnp.sum(losses) / count
     objective = loss + z_loss * jnp.sum(log_partition**2) / count
-    return (objective, loss), (_join(by_hidden_NBCE), by_head.T if turned else by_head)
+    return (objective, loss), (_join(by_hidden_NBCE), by_head)
 
 
 def _backward(
@@ -159,10 +154,11 @@ def _is_target(logits_BCV: Array, targets_BC: Array, vocabulary: Vocabulary) -> 
     return (row == (targets_BC - first)[..., None]).astype(logits_BCV.dtype)
 
 
-def _chunks(array_BS: Array) -> Array:
+def _chunks(array_BS: Array, vocabulary_rows: int) -> Array:
     """Splits (B, S, ...) along the sequence into (N, B, C, ...), so that a sharded batch stays sharded."""
     rows, length = array_BS.shape[:2]
-    wanted = max(1, _CHUNK_TOKENS // rows)
+    tokens = max(_CHUNK_TOKENS, _CHUNK_BYTES // (4 * vocabulary_rows))
+    wanted = max(1, tokens // rows)
     size = max(size for size in range(1, min(wanted, length) + 1) if length % size == 0)
     if size < min(wanted, length) // 4:  # a prime length: better all at once than token by token
         size = length

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
@@ -35,7 +36,7 @@ def make_optimizer(train: TrainTable, specs: Any) -> optax.GradientTransformatio
     comes after the width scaling: its strength follows the rate alone, at any width.
     """
     parts = [
-        optax.clip_by_global_norm(train.clip_norm),
+        _clip(train.clip_norm),
         _direction(train, specs),
         optax.add_decayed_weights(train.weight_decay, mask=decayed),
     ]
@@ -116,6 +117,20 @@ def _muon_scale(label: str, spec: ParameterSpec) -> Any:
         math.prod(spec.shape[i] for i in axes) for axes in (sides.reduction_axis, sides.output_axis)
     )
     return _MUON_RMS * math.sqrt(max(fan_in, fan_out))
+
+
+def _clip(largest: float) -> optax.GradientTransformation:
+    """Scales gradients down to a global norm of at most `largest`.
+
+    By one factor, where optax divides and then multiplies: a division is written out before it is used, a
+    product with a scalar is taken into each loop that reads the gradient.
+    """
+
+    def clip(gradients: Any, _: Any) -> Any:
+        factor = jnp.minimum(1.0, largest / optax.global_norm(gradients))
+        return jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients)
+
+    return optax.stateless(clip)
 
 
 def _scale_each(factors: Any) -> optax.GradientTransformation:
