@@ -60,6 +60,43 @@ def test_a_large_block_is_not_faulted_in_again(megabytes: int) -> None:
 
 # Frees every other one of many blocks that were written to, and prints what is resident before and after it
 # was given back.
+# As the threads that multiply do: two blocks at a time that do not fit into one heap of a thread's arena.
+_IN_A_THREAD = """
+import ctypes, resource, sys, threading
+from pippin.devices import keep_freed_memory
+
+assert keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+found = []
+
+def work():
+    for times in (2, 20):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(times):
+            blocks = [libc.malloc(40 << 20) for _ in range(2)]
+            for block in blocks:
+                for place in range(40):
+                    ctypes.memset(block + (place << 20), 1, 1)
+            for block in reversed(blocks):
+                libc.free(block)
+    found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(*found)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator setting is glibc's")
+def test_a_worker_threads_blocks_are_not_faulted_in_again() -> None:
+    done = subprocess.run([sys.executable, "-c", _IN_A_THREAD], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40
+
+
 _FREED = """
 import ctypes
 from pippin.devices import give_back_freed_memory, keep_freed_memory

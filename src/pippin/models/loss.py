@@ -19,9 +19,10 @@ from jax import Array, lax
 
 from pippin.models.contraction import contract, product
 
-# Tokens whose logits are held at once: as many as have 64 MiB of them in float32, but no fewer than 512. A
-# product of more rows is faster, for each copies the head into another order (docs/performance.md).
-_CHUNK_BYTES, _CHUNK_TOKENS = 1 << 26, 512
+# Tokens whose logits are held at once: as many as have 32 MiB of them in float32, but no fewer than 512. A
+# product of more rows is faster, for each copies the head into another order. With 64 MiB oneDNN's copy of
+# the logits no longer fits into a heap of a thread's arena, and is faulted in anew (docs/performance.md).
+_CHUNK_BYTES, _CHUNK_TOKENS = 1 << 25, 512
 
 
 def _same(x: Array) -> Array:

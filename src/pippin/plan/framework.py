@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 class Framework:
     """Bytes an element, unless a name says otherwise.
 
-    `logit` counts every array of tokens x vocabulary that is alive at the peak; `loss_chunk_tokens` bounds
-    the tokens whose logits exist at once (0: all of a micro-batch). `weight_scratch` is how many copies of
-    one layer's weights, in the compute type, the backward pass needs beside the gradients. `extra_stream`
-    and `extra_hidden` count arrays as wide as the model, and as the feed-forward part, that are kept of a
-    layer because its elementwise work is not fused.
+    `logit` counts every array of tokens x vocabulary that is alive at the peak. At once exist the logits of
+    as many tokens as have `loss_chunk_bytes` of them in float32, but of no fewer than `loss_chunk_tokens` (0:
+    of a whole micro-batch). `weight_scratch` is how many copies of one layer's weights, in the compute type,
+    the backward pass needs beside the gradients. `extra_stream` and `extra_hidden` count arrays as wide as
+    the model, and as the feed-forward part, that are kept of a layer because its elementwise work is not
+    fused.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Framework:
     scores: float  # a layer's S x S array, where attention is not flash; 0: none is kept even so
     logit: float
     loss_chunk_tokens: int
+    loss_chunk_bytes: int
     weight_scratch: float
     extra_stream: float
     extra_hidden: float
@@ -46,6 +48,7 @@ MEGATRON = Framework(
     scores=5,
     logit=3.2,
     loss_chunk_tokens=0,
+    loss_chunk_bytes=0,
     weight_scratch=1.2,
     extra_stream=0,
     extra_hidden=0,
@@ -54,7 +57,7 @@ MEGATRON = Framework(
 )
 
 # Our trainer as XLA compiles it for a CPU: float32 throughout (bfloat16 is widened there), AdamW updates
-# beside the gradients, a loss in chunks of 512 tokens, attention that keeps no scores (no backend does),
+# beside the gradients, a loss in chunks (`models/loss.py`), attention that keeps no scores (no backend does),
 # transposed copies of some products' inputs. The product of gate and up is computed again: one hidden array
 # fewer. Arrays counted on compiled steps; tests/plan/test_memory_xla.py holds it to XLA's own figure.
 PIPPIN = Framework(
@@ -67,6 +70,7 @@ PIPPIN = Framework(
     scores=0,
     logit=8,
     loss_chunk_tokens=512,
+    loss_chunk_bytes=1 << 25,
     weight_scratch=0,
     extra_stream=2,
     extra_hidden=-1,

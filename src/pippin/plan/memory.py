@@ -151,5 +151,6 @@ class _Model:
         lay, f = self.lay, self.f
         tokens = lay.micro_batch * lay.sequence_length / lay.context
         if f.loss_chunk_tokens:
-            tokens = np.minimum(tokens, f.loss_chunk_tokens)
+            most = f.loss_chunk_bytes * lay.tensor // (4 * self.s.vocab_size)
+            tokens = np.minimum(tokens, np.maximum(most, f.loss_chunk_tokens))
         return np.where(stage.last, f.logit * tokens * self.s.vocab_size / lay.tensor, 0.0)
