@@ -58,8 +58,6 @@ def test_a_large_block_is_not_faulted_in_again(megabytes: int) -> None:
     assert faults("keep") < megabytes
 
 
-# Frees every other one of many blocks that were written to, and prints what is resident before and after it
-# was given back.
 # As the threads that multiply do: two blocks at a time that do not fit into one heap of a thread's arena.
 _IN_A_THREAD = """
 import ctypes, resource, sys, threading
@@ -97,6 +95,8 @@ def test_a_worker_threads_blocks_are_not_faulted_in_again() -> None:
     assert int(done.stdout) < 40
 
 
+# Frees every other one of many blocks that were written to, and prints what is resident before and after it
+# was given back.
 _FREED = """
 import ctypes
 from pippin.devices import give_back_freed_memory, keep_freed_memory

@@ -9,6 +9,7 @@ import pytest
 
 from pippin.models import loss as loss_module
 from pippin.models.loss import mean_loss, token_losses
+from pippin.plan.framework import PIPPIN
 
 ROWS, WIDTH, VOCABULARY = 2, 6, 23
 
@@ -47,6 +48,27 @@ def test_values_and_gradients_equal_the_written_out_loss(
 
     for got, expected in zip(jax.tree.leaves(run(mean_loss)), jax.tree.leaves(run(written_out)), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("vocabulary", "tokens"), [(1024, 8192), (8192, 1024), (128_256, 512)])
+def test_logits_of_32_mib_are_held_at_once_but_no_fewer_than_512(vocabulary: int, tokens: int) -> None:
+    """And the planner counts the same."""
+    chunks = jax.eval_shape(lambda x: loss_module._chunks(x, vocabulary), jnp.zeros((4, 4096)))
+    assert chunks.shape == (4 * 4096 // tokens, 4, tokens // 4)
+    assert (PIPPIN.loss_chunk_tokens, PIPPIN.loss_chunk_bytes) == (512, 1 << 25)
+
+
+def test_bfloat16_is_close_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_module, "_CHUNK_BYTES", 0)
+    monkeypatch.setattr(loss_module, "_CHUNK_TOKENS", 4 * ROWS)
+    hidden, head, targets = some_inputs(12)
+
+    def gradients(hidden: Any) -> Any:
+        return jax.jit(jax.grad(lambda h, w: mean_loss(h, w, targets, 0.1)[0], (0, 1)))(hidden, head)
+
+    for got, expected in zip(gradients(jnp.asarray(hidden, jnp.bfloat16)), gradients(hidden), strict=True):
+        difference = np.linalg.norm(np.asarray(got, np.float32) - expected)
+        assert difference < 0.02 * np.linalg.norm(expected)
 
 
 def test_z_loss_changes_the_objective_and_not_the_reported_loss() -> None:

@@ -15,7 +15,7 @@ from pippin.models import decoder
 from pippin.models.parameters import ParameterSpec, parameter_specs
 from pippin.models.presets import PRESETS
 from pippin.train.digest import flatten
-from pippin.train.optimizer import decayed, make_optimizer
+from pippin.train.optimizer import _clip, decayed, make_optimizer
 
 Arrays = dict[str, np.ndarray]
 
@@ -51,6 +51,17 @@ class PlainAdamW:
             if "norm" not in name:
                 update = update + t.weight_decay * self.parameters[name]
             self.parameters[name] = self.parameters[name] - rate * update
+
+
+@pytest.mark.parametrize("value", [0.0, 0.01, 3.0, math.inf, math.nan])
+def test_gradients_are_clipped_as_optax_clips(value: float) -> None:
+    """Zeros stay zeros; what is not finite stays so, and the step drops it."""
+    gradients = {"a": np.full((2, 3), 0.5 * value, np.float32), "b": np.full(4, value, np.float32)}
+    ours, theirs = _clip(1.0), optax.clip_by_global_norm(1.0)
+    got, expected = (clip.update(gradients, clip.init(gradients))[0] for clip in (ours, theirs))
+    for name in gradients:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-6)
+    assert jax.tree.structure(ours.init(gradients)) == jax.tree.structure(theirs.init(gradients))
 
 
 @pytest.mark.parametrize("clip_norm", [1.0, 1e6])

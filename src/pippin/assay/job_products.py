@@ -1,4 +1,6 @@
-"""The matrix products of a job's step, as the decoder writes them. Needs no JAX.
+"""The matrix products of a job's step, one for each of its weights. Needs no JAX.
+
+The step joins those of query, key and value into one.
 
 Shapes: B sequences of a micro-batch on one device, S tokens of each, E model width, H heads, K key-value
 heads, D head width, F feed-forward width, V vocabulary.

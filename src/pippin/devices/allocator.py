@@ -11,7 +11,8 @@ from typing import Any
 _MADV_HUGEPAGE, _LARGE_PAGE = 14, 1 << 21
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-# The most that glibc maps for a heap of another thread's arena; one that leaves less free stays.
+# More than a heap of another thread's arena can be (64 MiB): an emptied one is given back only where at least
+# so much is free in the one before it.
 _WHOLE_HEAP = 1 << 27
 # As a threshold: no size reaches it. The largest int would be reached by a step's buffers of 2 GiB.
 _NEVER = -1
@@ -39,7 +40,10 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> bool:
-    """Gives what is free now back to the system, once: what compiling has left. False where nothing was."""
+    """Gives what is free now back to the system, once: what compiling has left. False where nothing was.
+
+    The ends of other threads' heaps stay.
+    """
     return _is_glibc() and ctypes.CDLL(None).malloc_trim(0) == 1
 
 

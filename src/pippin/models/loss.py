@@ -1,8 +1,8 @@
-"""Cross-entropy over the vocabulary, a few hundred tokens at a time.
+"""Cross-entropy over the vocabulary, some of the tokens at a time.
 
 The logits of a whole batch are the largest array of a small model's step, and reading them several times
 takes longer than computing them. Here a chunk of tokens goes from hidden state to loss, and to its part
-of the gradients, while its logits are still in cache; a large (B, S, V) array never exists.
+of the gradients, before the next chunk's logits are computed; a large (B, S, V) array never exists.
 
 Shapes: B batch, S sequence, E model width, V vocabulary, N chunks, C tokens of each row in a chunk.
 """
