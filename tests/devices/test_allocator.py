@@ -9,17 +9,21 @@ import pytest
 
 from pippin.devices import give_back_freed_memory, keep_freed_memory, reserve_large_pages
 
-# Allocates and frees a block twenty times, as a step does, writes to every megabyte of it, and counts page
-# faults. Another thread allocates meanwhile and keeps what it got: that must not lie in the block's way.
-_PROGRAM = """
+# What the programs below begin with.
+_LIBC = """
 import ctypes, resource, sys, threading
-if sys.argv[1] == "keep":
-    from pippin.devices import keep_freed_memory
-    assert keep_freed_memory()
+from pippin.devices import give_back_freed_memory, keep_freed_memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.malloc.argtypes = [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
+"""
+
+# Allocates and frees a block twenty times, as a step does, writes to every megabyte of it, and counts page
+# faults. Another thread allocates meanwhile and keeps what it got: that must not lie in the block's way.
+_PROGRAM = """
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
 
 megabytes = int(sys.argv[2])
 
@@ -50,7 +54,7 @@ def test_a_large_block_is_not_faulted_in_again(megabytes: int) -> None:
     """Also one larger than any threshold that fits glibc's integer."""
 
     def faults(mode: str) -> int:
-        program = [sys.executable, "-c", _PROGRAM, mode, str(megabytes)]
+        program = [sys.executable, "-c", _LIBC + _PROGRAM, mode, str(megabytes)]
         done = subprocess.run(program, capture_output=True, text=True, check=True)
         return int(done.stdout)
 
@@ -60,14 +64,7 @@ def test_a_large_block_is_not_faulted_in_again(megabytes: int) -> None:
 
 # As the threads that multiply do: two blocks at a time that do not fit into one heap of a thread's arena.
 _IN_A_THREAD = """
-import ctypes, resource, sys, threading
-from pippin.devices import keep_freed_memory
-
 assert keep_freed_memory()
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
-libc.malloc.argtypes = [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
 found = []
 
 def work():
@@ -91,20 +88,16 @@ print(*found)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator setting is glibc's")
 def test_a_worker_threads_blocks_are_not_faulted_in_again() -> None:
-    done = subprocess.run([sys.executable, "-c", _IN_A_THREAD], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _LIBC + _IN_A_THREAD], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) < 40
 
 
 # Frees every other one of many blocks that were written to, and prints what is resident before and after it
 # was given back.
 _FREED = """
-import ctypes
-from pippin.devices import give_back_freed_memory, keep_freed_memory
 keep_freed_memory()
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
-libc.malloc.argtypes = [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
 blocks = [libc.malloc(1 << 20) for _ in range(100)]
 for block in blocks:
     ctypes.memset(block, 1, 1 << 20)
@@ -123,7 +116,7 @@ print(before - resident())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator setting is glibc's")
 def test_what_is_free_can_be_given_back_once() -> None:
-    done = subprocess.run([sys.executable, "-c", _FREED], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _LIBC + _FREED], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 40 << 20
 
 
