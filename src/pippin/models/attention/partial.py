@@ -84,29 +84,14 @@ def part_gradients(
         pull_BSHD: gradient by the final mixture.
         shift_BSH: `sum_D(pull * final mixture)`, float32, less the gradient by the log-sum.
     """
-    kv_heads = k_BTKD.shape[2]
-    by_q, by_k, by_v = tiles.gradients(
-        tiles.heads_first(q_BSHD, kv_heads),
-        jnp.swapaxes(k_BTKD, 1, 2),
-        jnp.swapaxes(v_BTKD, 1, 2),
-        queries,
-        keys,
-        block_size,
-        tiles.heads_first(log_sum_BSH, kv_heads),
-        tiles.heads_first(pull_BSHD.astype(q_BSHD.dtype), kv_heads),
-        tiles.heads_first(shift_BSH, kv_heads),
-    )
-    return tiles.heads_last(by_q), jnp.swapaxes(by_k, 1, 2), jnp.swapaxes(by_v, 1, 2)
+    pull = pull_BSHD.astype(q_BSHD.dtype)
+    return tiles.gradients(q_BSHD, k_BTKD, v_BTKD, queries, keys, block_size, log_sum_BSH, pull, shift_BSH)
 
 
 def _forward(
     q: Array, k: Array, v: Array, queries: Places, keys: Places, block_size: int
 ) -> tuple[Part, tuple[Any, ...]]:
-    heads = tiles.heads_first(q, k.shape[2])
-    mixed, log_sum = tiles.attend(
-        heads, jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2), queries, keys, block_size
-    )
-    part = Part(tiles.heads_last(mixed), tiles.heads_last(log_sum))
+    part = Part(*tiles.attend(q, k, v, queries, keys, block_size))
     return part, (q, k, v, queries, keys, part)
 
 

@@ -43,14 +43,14 @@ class Places:
         return Places(self.positions[start:stop], self.segments[:, start:stop])
 
 
-def heads_first(array_BSHX: Array, kv_heads: int) -> Array:
+def _heads_first(array_BSHX: Array, kv_heads: int) -> Array:
     """(B, S, H, ...) to (B, K, G, S, ...)."""
     b, s, h = array_BSHX.shape[:3]
     return jnp.moveaxis(array_BSHX.reshape(b, s, kv_heads, h // kv_heads, *array_BSHX.shape[3:]), 1, 3)
 
 
-def heads_last(array_BKGSX: Array) -> Array:
-    """Undoes `heads_first`."""
+def _heads_last(array_BKGSX: Array) -> Array:
+    """Undoes `_heads_first`."""
     b, kv_heads, group, s = array_BKGSX.shape[:4]
     return jnp.moveaxis(array_BKGSX, 3, 1).reshape(b, s, kv_heads * group, *array_BKGSX.shape[4:])
 
@@ -62,53 +62,53 @@ def scaled(array: Array) -> Array:
 
 
 def attend(
-    q_BKGSD: Array, k_BKTD: Array, v_BKTD: Array, queries: Places, keys: Places, block: int
+    q_BSHD: Array, k_BTKD: Array, v_BTKD: Array, queries: Places, keys: Places, block: int
 ) -> tuple[Array, Array]:
-    """The mixture (B, K, G, S, D), normalised over these keys, and the log-sum (B, K, G, S), float32."""
+    """The mixture (B, S, H, D), normalised over these keys, and the log-sum (B, S, H), float32."""
+    k, v = (jnp.swapaxes(array, 1, 2) for array in (k_BTKD, v_BTKD))
+    q = _heads_first(scaled(q_BSHD), k.shape[1])
 
     def body(carry: None, rows: tuple[Array, Places]) -> tuple[None, tuple[Array, Array]]:
         q_BKGRD, places = rows
-        return carry, _attend_block(q_BKGRD, k_BKTD, v_BKTD, _mask(places, keys))
+        return carry, _attend_block(q_BKGRD, k, v, _mask(places, keys))
 
-    length = q_BKGSD.shape[3]
-    _, out = _over_blocks(body, None, (_split(scaled(q_BKGSD), 3, block), _split_places(queries, block)))
-    return _join(out[0], length), _join(out[1], length)
+    _, out = _over_blocks(body, None, (_split(q, 3, block), _split_places(queries, block)))
+    mixed, log_sum = (_heads_last(_join(array, q.shape[3])) for array in out)
+    return mixed, log_sum
 
 
 def gradients(
-    q_BKGSD: Array,
-    k_BKTD: Array,
-    v_BKTD: Array,
+    q_BSHD: Array,
+    k_BTKD: Array,
+    v_BTKD: Array,
     queries: Places,
     keys: Places,
     block: int,
-    log_sum_BKGS: Array,
-    pull_BKGSD: Array,
-    shift_BKGS: Array,
+    log_sum_BSH: Array,
+    pull_BSHD: Array,
+    shift_BSH: Array,
 ) -> tuple[Array, Array, Array]:
     """By queries, keys and values, float32, in their shapes. See `partial_attention`.
 
     Scores are computed again, `after` the gradient is there. They have keys in rows: the products that sum
     over queries then need no transposed copy of them.
     """
-    scale = q_BKGSD.shape[-1] ** -0.5
-    k_scaled = scaled(after(k_BKTD, pull_BKGSD))
+    kv_heads = k_BTKD.shape[2]
+    # Cut out and put into another order anew: what the forward pass has of it would be kept, of all layers.
+    q, k, v = (after(array, pull_BSHD) for array in (q_BSHD, k_BTKD, v_BTKD))
+    k, v = (jnp.swapaxes(array, 1, 2) for array in (k, v))
 
     def body(sums: tuple[Array, Array], rows: tuple[Any, ...]) -> tuple[tuple[Array, Array], Array]:
         q, places, log_sum, pull, shift = rows
-        by_q, by_k, by_v = _block_gradients(
-            q, k_scaled, k_BKTD, v_BKTD, _mask(places, keys), log_sum, pull, shift
-        )
+        by_q, by_k, by_v = _block_gradients(q, k, v, _mask(places, keys), log_sum, pull, shift)
         return (sums[0] + by_k, sums[1] + by_v), by_q
 
-    rows = (
-        _split(q_BKGSD, 3, block),
-        _split_places(queries, block),
-        *(_split(array, 3, block) for array in (log_sum_BKGS, pull_BKGSD, shift_BKGS)),
-    )
-    zeros = (jnp.zeros_like(k_BKTD, jnp.float32), jnp.zeros_like(v_BKTD, jnp.float32))
-    (by_k, by_v), by_q = _over_blocks(body, zeros, rows)
-    return _join(by_q, q_BKGSD.shape[3]) * scale, by_k * scale, by_v
+    by_rows = (_heads_first(array, kv_heads) for array in (scaled(q), log_sum_BSH, pull_BSHD, shift_BSH))
+    q, *others = (_split(array, 3, block) for array in by_rows)
+    zeros = (jnp.zeros_like(k, jnp.float32), jnp.zeros_like(v, jnp.float32))
+    (by_k, by_v), by_q = _over_blocks(body, zeros, (q, _split_places(queries, block), *others))
+    by_q = scaled(_heads_last(_join(by_q, q_BSHD.shape[1])))
+    return by_q, jnp.swapaxes(by_k, 1, 2), jnp.swapaxes(by_v, 1, 2)
 
 
 def _fold(array_BKGRX: Array) -> Array:
@@ -130,7 +130,6 @@ def _attend_block(q_BKGRD: Array, k_BKTD: Array, v_BKTD: Array, mask_BRT: Array)
 
 def _block_gradients(
     q_BKGRD: Array,
-    k_scaled: Array,
     k_BKTD: Array,
     v_BKTD: Array,
     mask_BRT: Array,
@@ -138,18 +137,20 @@ def _block_gradients(
     pull_BKGRD: Array,
     shift_BKGR: Array,
 ) -> tuple[Array, Array, Array]:
+    """By the scaled queries, but for the scale; by keys and values."""
     dtype, group = q_BKGRD.dtype, q_BKGRD.shape[2:4]
     q, pull = _fold(q_BKGRD), _fold(pull_BKGRD)
-    scores = product("bktd,bknd->bktn", k_scaled, q).reshape(*k_BKTD.shape[:3], *group)
+    scores = product("bktd,bknd->bktn", k_BKTD, q).reshape(*k_BKTD.shape[:3], *group)
     mask_BTR = jnp.swapaxes(mask_BRT, 1, 2)
     scores = jnp.where(mask_BTR[:, None, :, None], scores, MASKED)
     weights = jnp.exp(scores - log_sum_BKGR[:, :, None]).reshape(*k_BKTD.shape[:3], -1)
     by_weights = product("bktd,bknd->bktn", v_BKTD, pull)
     by_scores = (weights * (by_weights - _fold(shift_BKGR)[:, :, None])).astype(dtype)
-    by_q = product("bktn,bktd->bknd", by_scores, k_BKTD).reshape(q_BKGRD.shape)
+    # With the smaller operand first, the only one that is then copied transposed.
+    by_q = product("bktd,bktn->bkdn", k_BKTD, by_scores).reshape(*q.shape[:2], -1, *group)
     by_k = product("bktn,bknd->bktd", by_scores, q)
     by_v = product("bktn,bknd->bktd", weights.astype(dtype), pull)
-    return by_q, by_k, by_v
+    return jnp.moveaxis(by_q, 2, 4), by_k, by_v
 
 
 def _mask(queries: Places, keys: Places) -> Array:
