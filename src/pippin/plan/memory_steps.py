@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -115,8 +115,6 @@ def _step(row: dict[str, str]) -> CompiledStep:
         flash=True,
     )
     framework = trainer(row["compute_dtype"], cpu=row["platform"] == "cpu")
-    if row["platform"] == "tpu":  # compiled when the loss took 512 tokens at a time, so counted like that
-        framework = replace(framework, loss_chunk_bytes=0)
     planned = memory(Shapes.of(config), layout, framework, state_neighbours(degrees)).total
     return CompiledStep(
         row["id"],
