@@ -2,8 +2,9 @@
 
     python benchmarks/memory_steps.py
 
-Minutes on two cores. Steps for TPUs are compiled by `pippin check JOB.toml --topology v5e:2x4`, with libtpu.
-Where the trainer has come to keep other arrays, `src/pippin/plan/data/memory_steps.csv` gets the new bytes.
+Minutes on two cores. Steps for TPUs are compiled by `pippin check JOB.toml --topology v5e:2x4`, or v5p:2x2x2,
+with libtpu. Where the trainer has come to keep other arrays, `src/pippin/plan/data/memory_steps.csv` gets
+the new bytes.
 """
 
 from __future__ import annotations

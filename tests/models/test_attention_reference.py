@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pippin.models.attention import naive_attention, reference_attention
+from pippin.models.attention.blocked import _forward_block, _spans
 from pippin.models.config import ModelConfig
 
 BATCH, KV_HEADS, WIDTH = 2, 2, 4
@@ -19,10 +20,12 @@ BATCH, KV_HEADS, WIDTH = 2, 2, 4
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def some_inputs(length: int, group: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def some_inputs(
+    length: int, group: int, seed: int = 0, width: int = WIDTH
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Queries with `group` heads to each key-value head, keys and values."""
     generator = np.random.default_rng(seed)
-    sizes = [(BATCH, length, heads, WIDTH) for heads in (KV_HEADS * group, KV_HEADS, KV_HEADS)]
+    sizes = [(BATCH, length, heads, width) for heads in (KV_HEADS * group, KV_HEADS, KV_HEADS)]
     q, k, v = (generator.normal(size=size).astype(np.float32) for size in sizes)
     return q, k, v
 
@@ -55,6 +58,17 @@ def test_equals_attention_by_hand(group: int, block_size: int) -> None:
     np.testing.assert_allclose(result, by_hand(q, k, v, segments), **TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    ("length", "queries"), [(1, 64), (128, 64), (512, 64), (513, 80), (768, 96), (1000, 128), (4096, 128)]
+)
+def test_the_forward_pass_takes_small_blocks_while_all_spans_are_written_out(
+    length: int, queries: int
+) -> None:
+    block = _forward_block(length, 128)
+    assert block == queries
+    assert len(_spans(length, block)) <= 8
+
+
 def values_and_gradients(attention: Any, inputs: Any, segments: Any, pull: Any) -> list[Any]:
     def run(q: Any, k: Any, v: Any) -> Any:
         out = attention(q, k, v, segments)
@@ -67,7 +81,8 @@ def values_and_gradients(attention: Any, inputs: Any, segments: Any, pull: Any) 
 @pytest.mark.parametrize(
     ("length", "block_size", "group"),
     # One token; spans of one block; a last span that is short; spans of several blocks, the last filled up.
-    [(1, 1, 1), (12, 6, 3), (17, 4, 2), (43, 2, 2)],
+    # Blocks of 16 forward and of 24 backward.
+    [(1, 1, 1), (12, 6, 3), (17, 4, 2), (43, 2, 2), (43, 24, 2)],
 )
 def test_blocks_equal_the_naive_form_in_values_and_gradients(
     length: int, block_size: int, group: int
@@ -83,9 +98,10 @@ def test_blocks_equal_the_naive_form_in_values_and_gradients(
         assert all(np.abs(array).max() > 1e-3 for array in naive)
 
 
-def test_bfloat16_is_close_to_float32_in_values_and_gradients() -> None:
-    """Within 2 %: inputs, weights and what flows back are each rounded to 8 bits."""
-    inputs, segments = some_inputs(17, 2), some_segments(17)
+@pytest.mark.parametrize("width", [4, 6])
+def test_bfloat16_is_close_to_float32_in_values_and_gradients(width: int) -> None:
+    """Within 2 %: inputs, weights and what flows back are rounded to 8 bits, scaled queries of 6 again."""
+    inputs, segments = some_inputs(17, 2, width=width), some_segments(17)
     pull = np.random.default_rng(1).normal(size=inputs[0].shape).astype(np.float32)
     wide = values_and_gradients(naive_attention, inputs, segments, pull)
     narrow_inputs = [jnp.asarray(array, jnp.bfloat16) for array in inputs]

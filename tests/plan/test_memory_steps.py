@@ -55,3 +55,11 @@ def test_the_page_has_every_step() -> None:
         assert compiled == f"{step.compiled_bytes / 1e6:,.1f} MB", step.id
         assert planned == f"{step.planned_bytes / 1e6:,.1f} MB", step.id
         assert ratio == f"{step.ratio:.2f}", step.id
+
+
+def test_other_pages_say_how_far_the_count_was_off() -> None:
+    for platform, pages in {"tpu": ["plan.md", "check.md"], "cpu": ["plan.md"]}.items():
+        off = [100 * (1 / step.ratio - 1) for step in compiled_steps() if step.platform == platform]
+        span = f"{min(off):+.0f} to {max(off):+.0f} % off"
+        for page in pages:
+            assert span in PAGE.with_name(page).read_text(encoding="utf-8"), (page, span)

@@ -43,6 +43,16 @@ def _spans(length: int, block_size: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
+def _forward_block(length: int, block_size: int) -> int:
+    """Queries of a block in the forward pass: down to half, in sixteens, while every span is written out.
+
+    Less of the square is computed then. In the backward pass the products that sum over queries are slower
+    with few. Measured on a CPU (docs/performance.md).
+    """
+    least = 16 * -(-length // (16 * _MAX_SPANS))
+    return min(block_size, max(block_size // 2, least))
+
+
 def _places(segments_BS: Array) -> Places:
     return Places(jnp.arange(segments_BS.shape[1], dtype=jnp.int32), segments_BS)
 
@@ -51,9 +61,7 @@ def _forward(
     q_BSHD: Array, k_BSKD: Array, v_BSKD: Array, segments_BS: Array, block_size: int
 ) -> tuple[Array, tuple[Array, ...]]:
     places = _places(segments_BS)
-    # Half a block where more spans may be written out: less of the square is computed. In the backward pass
-    # the products that sum over queries would be slower (docs/performance.md).
-    block_size = min(block_size, max(block_size // 2, -(-q_BSHD.shape[1] // _MAX_SPANS)))
+    block_size = _forward_block(q_BSHD.shape[1], block_size)
     parts = [
         tiles.attend(
             q_BSHD[:, start:stop],

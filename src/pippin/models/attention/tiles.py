@@ -1,8 +1,8 @@
 """A block of queries against some keys, forward and backward, and the loop over blocks.
 
-Head-major throughout. Shapes: B batch, K key-value heads, G query heads to each, S queries, R queries of a
-block, T keys, D head width. The G heads that share a key head are rows of one product, G x R of them.
-Scores, softmax and sums are float32.
+Tokens come before heads outside, heads first within. Shapes: B batch, H query heads, K key-value heads, G
+query heads to each, S queries, R queries of a block, T keys, D head width. The G heads that share a key head
+are rows of one product, G x R of them. Scores, softmax and sums are float32.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def gradients(
     over queries then need no transposed copy of them.
     """
     kv_heads = k_BTKD.shape[2]
-    # Cut out and put into another order anew: what the forward pass has of it would be kept, of all layers.
+    # Put into another order anew: what the forward pass has of it would be kept, of all layers.
     q, k, v = (after(array, pull_BSHD) for array in (q_BSHD, k_BTKD, v_BTKD))
     k, v = (jnp.swapaxes(array, 1, 2) for array in (k, v))
 
@@ -104,9 +104,9 @@ def gradients(
         return (sums[0] + by_k, sums[1] + by_v), by_q
 
     by_rows = (_heads_first(array, kv_heads) for array in (scaled(q), log_sum_BSH, pull_BSHD, shift_BSH))
-    q, *others = (_split(array, 3, block) for array in by_rows)
+    blocks_q, *others = (_split(array, 3, block) for array in by_rows)
     zeros = (jnp.zeros_like(k, jnp.float32), jnp.zeros_like(v, jnp.float32))
-    (by_k, by_v), by_q = _over_blocks(body, zeros, (q, _split_places(queries, block), *others))
+    (by_k, by_v), by_q = _over_blocks(body, zeros, (blocks_q, _split_places(queries, block), *others))
     by_q = scaled(_heads_last(_join(by_q, q_BSHD.shape[1])))
     return by_q, jnp.swapaxes(by_k, 1, 2), jnp.swapaxes(by_v, 1, 2)
 
@@ -137,7 +137,7 @@ def _block_gradients(
     pull_BKGRD: Array,
     shift_BKGR: Array,
 ) -> tuple[Array, Array, Array]:
-    """By the scaled queries, but for the scale; by keys and values."""
+    """By the queries, which come scaled, by keys and by values."""
     dtype, group = q_BKGRD.dtype, q_BKGRD.shape[2:4]
     q, pull = _fold(q_BKGRD), _fold(pull_BKGRD)
     scores = product("bktd,bknd->bktn", k_BKTD, q).reshape(*k_BKTD.shape[:3], *group)
