@@ -46,6 +46,7 @@ def test_the_table_of_files_is_what_the_engine_writes(readme: str, run_readme: M
         run.SUMMARY,
         run.TOKENIZER,
         f"{run.CHECKPOINTS}/",
+        run.PREDICTION,
     ]
     assert sorted(run_readme.named_files(readme)) == sorted([*written, "report.json", "report.html"])
 
